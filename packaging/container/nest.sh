@@ -8,9 +8,18 @@ runners=/etc/gitlab-runner/config.toml
 fail() { echo "nest: $*" >&2; exit 1; }
 setting() { sed -n "s/^$1=//p" /etc/nunbird/nest; }
 as() { # ACCOUNT WORD…: without a process in between, so that signals arrive
-  local account=$1
+  local account=$1 program variable
+  program=$(type -P setpriv)
   shift
-  exec setpriv --reuid="$account" --regid="$account" --init-groups --reset-env -- "$@"
+  # Of the container's environment a program has the proxy alone: gitlab-runner reaches the server by it. No argument has its password.
+  for variable in $(compgen -e); do
+    case $variable in
+      http_proxy | https_proxy | no_proxy | HTTP_PROXY | HTTPS_PROXY | NO_PROXY) ;;
+      *) unset "$variable" ;;
+    esac
+  done
+  export HOME=/var/lib/$account USER=$account LOGNAME=$account PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+  exec "$program" --reuid="$account" --regid="$account" --init-groups -- "$@"
 }
 # A basic string of TOML.
 string() {
@@ -36,13 +45,14 @@ run() {
   for volume in /storage /cache; do
     chown jobs:jobs $volume && chmod 0700 $volume || fail "$volume: cannot give it to the account jobs"
   done
+  chown gitlab-runner:gitlab-runner /var/log/nunbird && chmod 0755 /var/log/nunbird || fail "/var/log/nunbird: cannot give it to the account gitlab-runner"
   # With the host's network nothing knows this name, and sudo would say so at each stage.
   getent hosts "$HOSTNAME" >/dev/null || echo "127.0.0.1 $HOSTNAME" >>/etc/hosts
   # GitLab tells managers of a runner apart by this; without it each start would be a new one.
   printf 'r_%s' "$(grep -m1 '^ *token *=' $runners | sha256sum | head -c 12)" >/etc/gitlab-runner/.runner_system_id
   chown gitlab-runner: /etc/gitlab-runner/.runner_system_id
   ( while :; do ( as nunbird /opt/nunbird/bin/nunbird-keys refresh ); sleep 3600; done ) &
-  tail --quiet -n +1 -F /var/log/nunbird/audit.jsonl 2>/dev/null &
+  tail --quiet -n 0 -F /var/log/nunbird/audit.jsonl 2>/dev/null &
   ( as gitlab-runner gitlab-runner run --config $runners --working-directory /var/lib/gitlab-runner ) &
   local runner=$! status
   # gitlab-runner ends its jobs and then itself; QUIT lets jobs end by themselves.
@@ -64,7 +74,8 @@ write_config() {
   [ "$(setting nested_privileged)" = false ] || options=$'# In the user namespace of the account jobs: image builds need it.\noptions = ["--privileged"]\n'
   cat <<END
 # The runner in a container: \`nunbird-nest register\` has made this text; \`nunbird-nest edit-config nunbird\` changes it.
-# Jobs run in containers, sources and caches are handled by the account jobs of this container. A user whom a rule admits can read and change them.
+# Jobs run in containers, and so do the stages that handle their sources, caches and artifacts, with the jobs' own hooks. All are the account jobs of
+# this container: a user whom a rule admits can read and change what other jobs have.
 downscope = "sudo"
 
 [[gitlab]]
@@ -84,6 +95,8 @@ container = "nest"
 [container.nest]
 engine = "podman"
 default_image = $(string "$(setting default_image)")
+# It has git and gitlab-runner. Without it the \`hooks:\` of a job would run outside of containers, beside those of all jobs.
+runner_image = $(string "$(setting runner_image)")
 store = "/storage/\$USER"
 root = true
 $options# \`nest prune\` removes what no job has used for so long.
@@ -154,8 +167,8 @@ case ${1-run} in
   write-config) shift; [ $# = 4 ] || fail "write-config URL LOGIN AUDIENCE yes|no"; write_config "$@" ;;
   add-runner) shift; [ $# = 1 ] || fail "add-runner NAME"; add_runner "$@" ;;
   check-config) shift; check_config "${1-}" ;;
-  dump) case ${2-runners} in runners) cat $runners ;; nunbird) cat $config ;; *) fail "dump runners|nunbird" ;; esac ;;
-  prune) as jobs env HOME=/var/lib/jobs USER=jobs LOGNAME=jobs PATH=/usr/sbin:/usr/bin:/sbin:/bin nunbirdctl images prune ;;
+  dump) case ${2-runners} in runners) cat $runners ;; nunbird) cat $config ;; ca) cat /etc/nunbird/ca.pem ;; *) fail "dump runners|nunbird|ca" ;; esac ;;
+  prune) as jobs nunbirdctl images prune ;;
   setting) setting "${2-}" ;;
   *) fail "no such command: $1" ;;
 esac

@@ -13,6 +13,7 @@ mod guide;
 mod images;
 mod machines;
 mod nest;
+mod nest_stub;
 mod runner;
 mod testbed;
 

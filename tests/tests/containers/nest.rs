@@ -79,7 +79,7 @@ fn too_few_ids_and_a_token_that_others_can_read_are_found_before_anything_is_mad
 }
 
 /// The image, built by nbt_dee of the site's Debian and the double of gitlab-runner, which is served at a socket.
-fn build(node: &Node, socket: &Path) {
+fn build(node: &Node, socket: &Path, runner_image: &str) {
     let dee = node.person("nbt_dee");
     let context = node.see(HOME).join("context");
     fs::create_dir(&context).expect("a directory");
@@ -103,7 +103,8 @@ fn build(node: &Node, socket: &Path) {
     .success();
     dee.shell("podman build -q -t localhost/site/gitlab-runner:v0.0.1 runner").success();
     let arguments = "--network=host --build-arg BASE=localhost/site/debian:12 --build-arg RUNNER=localhost/site/gitlab-runner --build-arg RUNNER_VERSION=0.0.1 \
-        --build-arg PRUNE_INTERVAL=hourly";
+        --build-arg PRUNE_INTERVAL=hourly --build-arg RUNNER_IMAGE=";
+    let arguments = format!("{arguments}{runner_image}");
     for wrong in ["TARGETARCH=s390x", "NESTED_PRIVILEGED=maybe", "GITLAB_URL=gitlab.example.org"] {
         let refused = dee.shell(&format!(
             "podman build {arguments} --build-arg {wrong} -f container/Containerfile context"
@@ -147,6 +148,7 @@ fn a_runner_in_a_container_runs_jobs_in_containers_in_it_and_keeps_its_ids_and_t
     let dee = node.person("nbt_dee");
     let registry = Registry::open();
     registry.push("site/builder:1", &samples::builder());
+    registry.push("site/runner:1", &samples::git());
     let image = registry.direct("site/builder:1");
     let mut world = World::new(Privilege::Setuid);
     let runner = Account {
@@ -157,7 +159,7 @@ fn a_runner_in_a_container_runs_jobs_in_containers_in_it_and_keeps_its_ids_and_t
     let shared = node.directory().join("calls");
     let place = world.serve_elsewhere(&shared, runner);
     bed::caller(&shared);
-    build(&node, &place.join("calls.sock"));
+    build(&node, &place.join("calls.sock"), &registry.direct("site/runner:1"));
 
     // Two runners, whose tokens come by standard input and by a file.
     let authorities = format!("{}\n{}", registry.ca_pem(), world.issuer().ca_pem());
@@ -202,6 +204,9 @@ fn a_runner_in_a_container_runs_jobs_in_containers_in_it_and_keeps_its_ids_and_t
         touch file of-job; chown 65536 of-job; for id in 65537 65538 65539; do chown $id file && echo go''t $id; done; echo do''ne";
     let log = job(7001, ids).run().expect_success().log();
     assert!(log.contains("0\n65539 1\n1 65536\n") && log.contains("done\n"), "{log}");
+    // Its sources came in a container as well: hooks run where the account's other jobs are out of reach.
+    let sources = format!("sources, caches and artifacts: image {}", registry.direct("site/runner:1"));
+    assert!(log.contains(&sources), "{log}");
     assert!(!log.contains("got ") && !TOKENS.iter().any(|token| log.contains(token)), "{log}");
     let owners = in_nest(
         &dee,
@@ -219,13 +224,16 @@ fn a_runner_in_a_container_runs_jobs_in_containers_in_it_and_keeps_its_ids_and_t
     let log = job(7003, built).run().expect_success().log();
     assert!(log.contains("\n1\n"), "{log}");
 
-    // Both volumes are gone, and are made again with their owner.
+    // All volumes are gone, and are made again with their owner.
     assert!(in_nest(&dee, "ls /storage/jobs").contains("images-many"));
-    dee.shell("container/nunbird-nest stop && podman rm nunbird-nest && podman volume rm nunbird-nest-storage nunbird-nest-cache").success();
+    dee.shell("container/nunbird-nest stop && podman rm nunbird-nest && podman volume rm nunbird-nest-storage nunbird-nest-cache nunbird-nest-log").success();
     fs::remove_file(shared.join("calls.sock")).expect("what the first one has left");
     nest(&dee, &start).success();
     wait(&dee, &shared);
-    assert_eq!(in_nest(&dee, "stat -c %U:%a /storage /cache; ls /storage"), "jobs:700\njobs:700");
+    assert_eq!(
+        in_nest(&dee, "stat -c %U:%a /storage /cache /var/log/nunbird; ls /storage"),
+        "jobs:700\njobs:700\ngitlab-runner:755"
+    );
     job(7004, "echo again").run().expect_success();
 
     hidden(&node, &dee);
@@ -316,6 +324,6 @@ fn edited(dee: &Person<'_>) {
     dee.shell("rm -f /run/user/41204/nunbird-nest-edited.toml").success();
     // The units have the image's interval.
     let units = nest(dee, "units made").success();
-    assert_eq!(units.lines().count(), 5, "{units}");
+    assert_eq!(units.lines().count(), 6, "{units}");
     assert!(dee.shell("cat made/nunbird-nest-prune.timer").success().contains("OnCalendar=hourly\n"));
 }
