@@ -371,3 +371,20 @@ fn a_check_proposes_the_ids_that_are_missing_and_names_the_price_of_the_hosts_ne
     let said = check();
     assert!(!said.ok && said.out.contains("podman has 1 uids for your containers"), "{}", said.out);
 }
+
+#[test]
+fn a_build_takes_the_package_of_one_version() {
+    let stub = Stub::new();
+    let recipe = fs::read_to_string(packaging().join("Containerfile")).expect("a file");
+    let from = recipe.find("set -- /root/nunbird_").expect("the choice of a package");
+    let lines: Vec<_> = recipe[from..].lines().take(2).map(|line| line.trim_end_matches('\\')).collect();
+    let script = format!("want=amd64; {} echo took \"$1\"", lines.join(" ").replace("/root/", "$S/"));
+    assert!(!stub.shell(&script).ok);
+    stub.write("nunbird_0.3.0-1_amd64.deb", "");
+    stub.write("nunbird_0.2.0-1_arm64.deb", "");
+    let said = stub.shell(&script);
+    assert!(said.ok && said.out.ends_with("nunbird_0.3.0-1_amd64.deb\n"), "{}{}", said.out, said.err);
+    stub.write("nunbird_0.2.0-1_amd64.deb", "");
+    let said = stub.shell(&script);
+    assert!(!said.ok && said.err.contains("one nunbird_VERSION_amd64.deb, and has: "), "{}", said.err);
+}
