@@ -1,7 +1,7 @@
 //! Makes a version of a tree: source, hook, playbook, checks, list and manifest, and the switch to it.
 
 use super::definition::{Definition, Source};
-use super::steps::Steps;
+use super::steps::{Steps, answer, go_on};
 use super::store::{Held, LIST, MANIFEST, Machine, PARTIAL, remove_tree};
 use super::tree;
 use crate::output::CtlError;
@@ -20,6 +20,26 @@ use std::path::{Path, PathBuf};
 
 /// Without these a suite has no machine that boots.
 const BASE: [&str; 2] = ["systemd-sysv", "dbus"];
+/// What root of a tree does not get from systemd-nspawn(1): only package managers and scripts run there. With these, it could make device
+/// nodes, change the mounts that protect `/proc` and `/sys`, and send any packet: no user namespace is around it.
+const DROPPED: [&str; 16] = [
+    "CAP_AUDIT_CONTROL",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_IPC_OWNER",
+    "CAP_LEASE",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_MKNOD",
+    "CAP_NET_ADMIN",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_RAW",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TTY_CONFIG",
+];
 /// The longest list of a registry's image, in bytes.
 const MAX_INDEX: u64 = 4 << 20;
 
@@ -79,11 +99,14 @@ impl Work<'_> {
     fn fill(&self, from: &From<'_>, version: &str, now: Timestamp) -> Result<(Value, Vec<String>), CtlError> {
         let tree = tree::of(self.partial);
         let (mut mark, mut suite) = (None, None);
+        let mut removed = Vec::new();
         let source;
         match from {
             From::Definition(definition) => {
                 mark = self.unpack(&definition.source, &tree)?;
                 tree::take_over(&tree, tree::OPEN)?;
+                // Before a program of the tree could open one.
+                removed.extend(tree::remove_devices(&tree, &|| self.steps.go_on())?);
                 self.hooks(definition, &tree)?;
                 source = definition.source.manifest();
                 if let Source::Suite { suite: named, .. } = &definition.source {
@@ -111,15 +134,14 @@ impl Work<'_> {
         }
         tree::take_over(&tree, tree::CLOSED)?;
         (self.say)("checking the tree");
+        removed.extend(tree::remove_devices(&tree, &|| self.steps.go_on())?);
         let mut remarks = Vec::new();
-        let devices = tree::remove_devices(&tree)?;
-        if !devices.is_empty() {
-            remarks.push(format!("device nodes outside of /dev were removed: {}", devices.join(", ")));
+        if !removed.is_empty() {
+            remarks.push(format!("device nodes outside of /dev were removed: {}", removed.join(", ")));
         }
         let facts = tree::judge(&tree)?;
         let contents = tree::contents(&tree, &|| self.steps.go_on())?;
         let list = contents.text();
-        let packages = facts.packages.or_else(|| if facts.has_rpm { rpm_packages(&tree) } else { None });
         let sum = tree::hex(digest(&SHA256, list.as_bytes()).as_ref());
         let defined = match from {
             From::Definition(definition) => Value::from(definition.digest()),
@@ -132,7 +154,7 @@ impl Work<'_> {
         let manifest = json!({
             "name": self.machine.name, "version": version, "made": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             "source": source, "suite": suite.or(facts.suite), "digest": format!("sha256:{sum}"),
-            "packages": packages, "os": facts.os, "size": contents.size,
+            "packages": facts.packages, "os": facts.os, "size": contents.size,
             "source_digest": mark, "definition_digest": defined,
         });
         self.write(LIST, list.as_bytes(), 0o600)?;
@@ -186,16 +208,12 @@ impl Work<'_> {
                 ))
             })?;
         }
-        let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
-        let mut opened = File::options().read(true).custom_flags(flags).open(path).map_err(at(path))?;
-        if !opened.metadata().map_err(at(path))?.is_file() {
-            return Err(CtlError::new(format!("{}: not a regular file", path.display())));
-        }
+        let opened = open_archive(path)?;
         let archive = self.partial.join("archive");
         let mut copy = OpenOptions::new();
         let mut copy = copy.write(true).create_new(true).mode(0o600).open(&archive).map_err(at(&archive))?;
-        io::copy(&mut opened, &mut copy).map_err(at(&archive))?;
-        let sum = File::open(&archive).and_then(|copy| tree::sum(&copy)).map_err(at(&archive))?;
+        // Also of one that grows, or has no blocks.
+        let sum = tree::copy(&opened, &mut copy, at(path), &|| self.steps.room())?;
         if let Some(wanted) = sha256.filter(|wanted| *wanted != sum) {
             return Err(CtlError::new(format!(
                 "{}: its SHA-256 is {sum}, and not {wanted} as in the definition; fetch it again, or correct `sha256`",
@@ -239,12 +257,19 @@ impl Work<'_> {
         self.steps.run("skopeo", &words, "install the package skopeo")?;
         (self.say)("unpacking its layers");
         // Kept as it is, so that `update` asks for the same thing.
-        let mark = image_digest(reference, authfile).or_else(|| manifest_of(&layout));
+        let mark = image_digest(reference, authfile, self.steps.signals)?.or_else(|| manifest_of(&layout));
         let words: [OsString; 5] =
             ["raw".into(), "unpack".into(), "--image".into(), named.into(), tree.into()];
         self.steps.run("umoci", &words, "install the package umoci")?;
         remove_tree(&layout)?;
         mark.ok_or_else(|| CtlError::new(format!("{reference}: it has no digest")))
+    }
+
+    /// Runs a program of root's that works on the tree from outside of it.
+    fn beside(&self, name: &str, tree: &Path, program: &[OsString]) -> Result<(), CtlError> {
+        let mut words: Vec<OsString> = vec!["-c".into(), WITH_DEVICES.into(), "sh".into(), tree.into()];
+        words.extend_from_slice(program);
+        self.steps.run_as(name, "/bin/sh", &words, "install a shell")
     }
 
     fn hooks(&self, definition: &Definition, tree: &Path) -> Result<(), CtlError> {
@@ -265,7 +290,8 @@ impl Work<'_> {
                 words.extend(["--pipe".into(), "--".into(), "/run/nunbird-hook".into()]);
                 self.steps.run("systemd-nspawn", &words, "install the package systemd-container")?;
             } else {
-                self.steps.run(&hook.to_string_lossy(), &[tree], "correct `hook`")?;
+                let words: [OsString; 2] = [hook.into(), tree.into()];
+                self.beside(&hook.to_string_lossy(), tree, &words)?;
             }
         }
         if let Some(playbook) = &definition.playbook {
@@ -284,6 +310,7 @@ impl Work<'_> {
             let mut scratch = OsString::from("ANSIBLE_LOCAL_TEMP=");
             scratch.push(self.partial.join("ansible"));
             let words = [
+                "env".into(),
                 scratch,
                 program.into(),
                 "--connection=community.general.chroot".into(),
@@ -291,35 +318,70 @@ impl Work<'_> {
                 host,
                 playbook.into(),
             ];
-            self.steps.run("env", &words, "install coreutils")?;
+            self.beside(program, tree, &words)?;
             remove_tree(&self.partial.join("ansible"))?;
         }
         Ok(())
     }
 }
 
+/// Gives a tree that programs are about to enter by chroot(2) the devices that package managers need, in the step's own mounts, and becomes
+/// the program. What is no directory, or a link, stays as it is.
+const WITH_DEVICES: &str = r#"set -e
+dev=$1/dev
+shift
+if [ -d "$dev" ] && [ ! -L "$dev" ]; then
+  mount -t tmpfs -o mode=755,nosuid,noexec nunbird "$dev"
+  for node in null zero full random urandom; do
+    : >"$dev/$node"
+    mount --bind "/dev/$node" "$dev/$node"
+  done
+fi
+exec "$@"
+"#;
+
 /// The options with which a program runs in a tree, without a boot. What the tree is named like is no name for its host.
 pub(super) fn nspawn(tree: &Path) -> Vec<OsString> {
     let mut words: Vec<OsString> =
-        ["--quiet", "--register=no", "--keep-unit", "--link-journal=no", "--as-pid2"]
+        ["--quiet", "--settings=no", "--register=no", "--keep-unit", "--link-journal=no", "--as-pid2"]
             .into_iter()
             .map(OsString::from)
             .collect();
+    words.push(format!("--drop-capability={}", DROPPED.join(",")).into());
     words.extend(["--machine=nunbird-build".into(), "--directory".into(), tree.into()]);
     words
 }
 
 /// What changes when the image does; asked of the registry, or of the directory.
-fn image_digest(reference: &str, authfile: Option<&Path>) -> Option<String> {
+fn image_digest(
+    reference: &str,
+    authfile: Option<&Path>,
+    signals: &Signals,
+) -> Result<Option<String>, CtlError> {
     let mut words: Vec<OsString> = vec!["inspect".into(), "--format".into(), "{{.Digest}}".into()];
     if let Some(authfile) = authfile {
         words.extend(["--authfile".into(), authfile.into()]);
     }
     words.push(reference.into());
-    let text = Steps::answer("skopeo", &words)?;
-    let text = text.trim();
-    let digits = text.strip_prefix("sha256:")?;
-    (digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit())).then(|| text.to_owned())
+    let text = answer("skopeo", &words, signals)?;
+    Ok(text.map(|text| text.trim().to_owned()).filter(|text| {
+        let digits = text.strip_prefix("sha256:").unwrap_or_default();
+        digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit())
+    }))
+}
+
+/// Opens a tarball, which may be anybody's where it has a checksum.
+fn open_archive(path: &Path) -> Result<File, CtlError> {
+    let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
+    // A device does something already when it is opened.
+    if !fs::metadata(path).map_err(at(path))?.is_file() {
+        return Err(CtlError::new(format!("{}: not a regular file", path.display())));
+    }
+    let opened = File::options().read(true).custom_flags(flags).open(path).map_err(at(path))?;
+    match opened.metadata().map_err(at(path))?.is_file() {
+        true => Ok(opened),
+        false => Err(CtlError::new(format!("{}: not a regular file", path.display()))),
+    }
 }
 
 fn manifest_of(layout: &Path) -> Option<String> {
@@ -329,40 +391,41 @@ fn manifest_of(layout: &Path) -> Option<String> {
     Some(digest.to_owned())
 }
 
-fn rpm_packages(tree: &Path) -> Option<u64> {
-    let words: [OsString; 4] = ["--root".into(), tree.into(), "--query".into(), "--all".into()];
-    let text = Steps::answer("rpm", &words)?;
-    u64::try_from(text.lines().count()).ok()
-}
-
 /// Why a machine has to be built again, if it has to.
-pub(super) fn reason(machine: &Machine, definition: &Definition) -> Option<String> {
-    let Some(current) = machine.current() else { return Some("there is none yet".to_owned()) };
-    let Ok(manifest) = machine.manifest(&current) else {
-        return Some("its manifest cannot be read".to_owned());
-    };
+///
+/// # Errors
+/// If an end was requested.
+pub(super) fn reason(machine: &Machine, definition: &Definition) -> Result<Option<String>, CtlError> {
+    let signals = Signals::block().map_err(|e| CtlError::new(format!("cannot wait for signals: {e}")))?;
+    let because = |text: &str| Ok(Some(text.to_owned()));
+    let Some(current) = machine.current() else { return because("there is none yet") };
+    let Ok(manifest) = machine.manifest(&current) else { return because("its manifest cannot be read") };
     let text = |key: &str| manifest.get(key).and_then(Value::as_str);
     if text("definition_digest") != Some(definition.digest().as_str()) {
-        return Some("its definition was changed".to_owned());
+        return because("its definition was changed");
     }
     let made = text("made").and_then(|made| made.parse::<Timestamp>().ok()).map_or(0, Timestamp::as_second);
     let age = u64::try_from(Timestamp::now().as_second().saturating_sub(made)).unwrap_or(0);
     if definition.max_age.is_some_and(|most| age >= most) {
-        return Some("it is older than `max_age`".to_owned());
+        return because("it is older than `max_age`");
     }
     let newer = match &definition.source {
         Source::Suite { .. } => false,
         Source::Tarball { path, .. } => {
-            let now = File::open(path).and_then(|file| tree::sum(&file)).map(|sum| format!("sha256:{sum}"));
+            let asked = || go_on(&signals);
+            let now = open_archive(path)
+                .and_then(|file| tree::copy(&file, &mut io::sink(), at(path), &asked))
+                .map(|sum| format!("sha256:{sum}"));
+            asked()?;
             text("source_digest") != now.ok().as_deref()
         }
         Source::Oci { reference, authfile } => {
-            let now = image_digest(reference, authfile.as_deref());
+            let now = image_digest(reference, authfile.as_deref(), &signals)?;
             // A registry that does not answer is no reason to fetch.
             now.is_some() && text("source_digest") != now.as_deref()
         }
     };
-    newer.then(|| "its source is newer".to_owned())
+    Ok(newer.then(|| "its source is newer".to_owned()))
 }
 
 /// The layer of a shell: the whole tree, and what is written is gone at its end.

@@ -13,6 +13,8 @@ use toml::de::{DeTable, DeValue};
 
 /// The longest definition, in bytes.
 const MAX_TEXT: u64 = 1 << 20;
+/// How much of a hook or a playbook makes a difference, in bytes.
+const MAX_HOOK: u64 = 64 << 20;
 /// How many versions stay where no definition says it.
 pub(super) const KEEP: u64 = 3;
 /// A suite has no date that could be compared: its packages are made current once a week.
@@ -148,7 +150,11 @@ impl Definition {
     pub(super) fn digest(&self) -> String {
         let mut text = format!("{:?} {:?} {} {:?}", self.source, self.hook, self.hook_inside, self.playbook);
         for file in self.hook.iter().chain(&self.playbook) {
-            text.push_str(&format!(" {:?}", std::fs::read(file).ok().map(|bytes| hex(&bytes))));
+            // A file that is not root's may be a FIFO; the build says what is wrong with it.
+            let mut bytes = Vec::new();
+            let read =
+                open_trusted(file, &[0]).ok().map(|opened| opened.take(MAX_HOOK).read_to_end(&mut bytes));
+            text.push_str(&format!(" {:?}", read.and_then(Result::ok).map(|_| hex(&bytes))));
         }
         hex(text.as_bytes())
     }

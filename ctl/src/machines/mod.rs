@@ -23,9 +23,6 @@ use std::path::Path;
 use std::process::Command;
 use store::{LIST, Machine, Removed, Store, order_of};
 
-/// The longest list of a tree, in bytes.
-const MAX_LIST: u64 = 1 << 30;
-
 pub(crate) fn run(options: &Machines, format: Format) -> Result<u8, CtlError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(CtlError::new(
@@ -152,7 +149,8 @@ fn update(root: &Path, names: &[String], all: bool, format: Format) -> Result<u8
             }
         };
         let machine = store.machine(name);
-        let Some(reason) = build::reason(&machine, &definition) else {
+        // An end is meant for all of them.
+        let Some(reason) = build::reason(&machine, &definition)? else {
             items.push(json!({ "name": name, "action": "kept", "version": machine.current() }));
             if format == Format::Text {
                 print(&format!("{name} is up to date\n"))?;
@@ -169,6 +167,8 @@ fn update(root: &Path, names: &[String], all: bool, format: Format) -> Result<u8
                     built_text(name, &built, format)?;
                 }
             }
+            // An end is meant for all of them.
+            Err(CtlError::Failure(why)) if why == steps::INTERRUPTED => return Err(CtlError::Failure(why)),
             Err(error) => {
                 code = code.max(error.report());
                 items.push(json!({ "name": name, "action": "failed", "reason": reason }));
@@ -268,7 +268,8 @@ fn compare(machine: &Machine, version: &str) -> Result<Option<String>, CtlError>
     let file = path.join(LIST);
     let opened = nunbird_files::trusted::open_trusted(&file, &[0]).map_err(CtlError::new)?;
     let mut list = String::new();
-    std::io::Read::read_to_string(&mut std::io::Read::take(opened, MAX_LIST), &mut list)
+    let most = u64::try_from(tree::MAX_LIST).unwrap_or(u64::MAX);
+    std::io::Read::read_to_string(&mut std::io::Read::take(opened, most), &mut list)
         .map_err(|e| CtlError::new(format!("{}: {e}", file.display())))?;
     let sum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, list.as_bytes());
     let sum = format!("sha256:{}", tree::hex(sum.as_ref()));

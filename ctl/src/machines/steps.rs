@@ -12,6 +12,7 @@ use nunbird_stage::signals::Signals;
 use nunbird_unprivileged::job_command;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,17 @@ pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 const PROXIES: [&str; 6] = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
 /// The free space in bytes below which a step is ended: an archive may hold more than there is.
 const SPACE: u64 = 512 << 20;
+/// The same for free inodes: an archive of empty files needs no space.
+const INODES: u64 = 10_000;
+/// How long one program may run.
+const LONGEST: Duration = Duration::from_secs(2 * 3600);
+/// How long a program may take for a short answer, and how long the answer may be in bytes.
+const SOON: Duration = Duration::from_secs(30);
+const MAX_ANSWER: usize = 64 << 10;
+/// The longest log of a version, in bytes.
+const MAX_LOG: u64 = 256 << 20;
+/// What an error says after a signal.
+pub(super) const INTERRUPTED: &str = "interrupted; nothing was changed";
 /// How long processes may take to die.
 const DYING: Duration = Duration::from_secs(10);
 /// How much of a program's output an error has.
@@ -35,8 +47,14 @@ pub(super) struct Steps<'a> {
     partial: &'a Path,
     /// The machine's lock. Each program inherits it, so that it is held until the last one is gone.
     lock: &'a File,
-    signals: &'a Signals,
+    pub(super) signals: &'a Signals,
     log: PathBuf,
+}
+
+/// Fails once an end was requested.
+pub(super) fn go_on(signals: &Signals) -> Result<(), CtlError> {
+    let request = signals.request().map_err(|e| CtlError::new(format!("signals: {e}")))?;
+    request.map_or(Ok(()), |_| Err(CtlError::new(INTERRUPTED)))
 }
 
 impl<'a> Steps<'a> {
@@ -46,13 +64,50 @@ impl<'a> Steps<'a> {
 
     /// Fails once an end was requested.
     pub(super) fn go_on(&self) -> Result<(), CtlError> {
-        let request = self.signals.request().map_err(|e| CtlError::new(format!("signals: {e}")))?;
-        request.map_or(Ok(()), |_| Err(interrupted()))
+        go_on(self.signals)
+    }
+
+    /// Fails once an end was requested, and where the file system is about to be full: what fills it is strangers' work.
+    pub(super) fn room(&self) -> Result<(), CtlError> {
+        self.go_on()?;
+        let file_system = statvfs(self.partial).map_err(CtlError::new)?;
+        let full = |what: String| {
+            CtlError::new(format!(
+                "{}: less than {what} are free, so the build was ended; free some, or use a smaller source",
+                self.partial.display()
+            ))
+        };
+        if file_system.blocks_available().saturating_mul(file_system.fragment_size()) < SPACE {
+            return Err(full(format!("{} MiB", SPACE >> 20)));
+        }
+        // btrfs has no number of inodes.
+        if file_system.files() > 0 && file_system.files_available() < INODES {
+            return Err(full(format!("{INODES} inodes")));
+        }
+        match fs::metadata(&self.log) {
+            Ok(log) if log.len() > MAX_LOG => Err(CtlError::new(format!(
+                "a program printed more than {} MiB, so the build was ended; have it print less:\n{}",
+                MAX_LOG >> 20,
+                self.last_lines()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Runs a program to its end. Its output is in `log` of the version.
     pub(super) fn run<S: AsRef<OsStr>>(
         &self,
+        program: &str,
+        words: &[S],
+        help: &str,
+    ) -> Result<(), CtlError> {
+        self.run_as(program, program, words, help)
+    }
+
+    /// The same for one that is another program's, by whose name errors call it.
+    pub(super) fn run_as<S: AsRef<OsStr>>(
+        &self,
+        name: &str,
         program: &str,
         words: &[S],
         help: &str,
@@ -65,25 +120,25 @@ impl<'a> Steps<'a> {
         let log = options.append(true).create(true).mode(0o600).open(&self.log);
         let log = log.map_err(|e| CtlError::new(format!("{}: {e}", self.log.display())))?;
         let failed = |e: std::io::Error| CtlError::new(format!("{program}: {e}"));
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", program]);
-        command.args(words).env_clear().envs(environment()).current_dir("/").stdin(Stdio::null());
+        let mut command = confined(program, words);
         command.stdout(log.try_clone().map_err(failed)?).stderr(log);
         let mut child = job_command::spawn(command, &[self.lock.as_fd()]).map_err(failed)?;
-        let ended = self.wait(&mut child);
+        let ended = self.wait(name, &mut child);
         if ended.is_err() {
             end(&mut child);
         }
         let status = ended?;
         match status.success() {
-            true => Ok(()),
+            // What filled the file system within one turn of the loop.
+            true => self.room(),
             false => {
-                Err(CtlError::new(format!("{program} failed ({}):\n{}", words_of(status), self.last_lines())))
+                Err(CtlError::new(format!("{name} failed ({}):\n{}", words_of(status), self.last_lines())))
             }
         }
     }
 
-    fn wait(&self, child: &mut Child) -> Result<ExitStatus, CtlError> {
+    fn wait(&self, program: &str, child: &mut Child) -> Result<ExitStatus, CtlError> {
+        let deadline = Instant::now() + LONGEST;
         loop {
             if let Some(status) = child.try_wait().map_err(CtlError::new)? {
                 return Ok(status);
@@ -93,20 +148,19 @@ impl<'a> Steps<'a> {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(e) => return Err(CtlError::new(format!("poll: {e}"))),
             }
-            self.go_on()?;
-            let space = statvfs(self.partial).map_err(CtlError::new)?;
-            if space.blocks_available().saturating_mul(space.fragment_size()) < SPACE {
+            self.room()?;
+            if Instant::now() >= deadline {
                 return Err(CtlError::new(format!(
-                    "{}: less than {} MiB are free, so the build was ended; free some space, or use a smaller source",
-                    self.partial.display(),
-                    SPACE >> 20
+                    "{program} ran for longer than {} hours, so it was ended; what it waits for is in its output:\n{}",
+                    LONGEST.as_secs() / 3600,
+                    self.last_lines()
                 )));
             }
         }
     }
 
     fn last_lines(&self) -> String {
-        use std::io::{Read, Seek, SeekFrom};
+        use std::io::{Seek, SeekFrom};
         let mut bytes = Vec::new();
         if let Ok(mut log) = File::open(&self.log) {
             let length = log.metadata().map_or(0, |meta| meta.len());
@@ -117,18 +171,60 @@ impl<'a> Steps<'a> {
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         lines.iter().skip(lines.len().saturating_sub(LAST_LINES)).copied().collect::<Vec<_>>().join("\n")
     }
-
-    /// What a program prints, for short answers; none if it fails. It is not part of making the tree.
-    pub(super) fn answer<S: AsRef<OsStr>>(program: &str, words: &[S]) -> Option<String> {
-        let mut command = Command::new(find(program)?);
-        command.args(words).env_clear().envs(environment()).current_dir("/").stdin(Stdio::null());
-        let output = command.output().ok().filter(|output| output.status.success())?;
-        String::from_utf8(output.stdout).ok()
-    }
 }
 
-fn interrupted() -> CtlError {
-    CtlError::new("interrupted; nothing was changed")
+/// A program in namespaces of its own.
+fn confined<S: AsRef<OsStr>>(program: &str, words: &[S]) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", program]);
+    command.args(words).env_clear().envs(environment()).current_dir("/").stdin(Stdio::null());
+    command
+}
+
+/// What a program prints, for short answers: none if it fails, prints more than an answer has, or does not end soon.
+///
+/// # Errors
+/// If an end was requested.
+pub(super) fn answer<S: AsRef<OsStr>>(
+    program: &str,
+    words: &[S],
+    signals: &Signals,
+) -> Result<Option<String>, CtlError> {
+    let mut command = confined(program, words);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let Ok(mut child) = job_command::spawn(command, &[]) else { return Ok(None) };
+    let said = listen(&mut child, signals);
+    if !matches!(child.try_wait(), Ok(Some(_))) {
+        end(&mut child);
+    }
+    said
+}
+
+fn listen(child: &mut Child, signals: &Signals) -> Result<Option<String>, CtlError> {
+    let deadline = Instant::now() + SOON;
+    let mut pipe = child.stdout.take();
+    let mut bytes = Vec::new();
+    while Instant::now() < deadline && bytes.len() <= MAX_ANSWER {
+        go_on(signals)?;
+        if let (None, Some(status)) = (&pipe, child.try_wait().map_err(CtlError::new)?) {
+            return Ok(String::from_utf8(bytes).ok().filter(|_| status.success()));
+        }
+        let mut fds = vec![PollFd::new(signals.fd(), PollFlags::POLLIN)];
+        fds.extend(pipe.iter().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+        match poll(&mut fds, PollTimeout::from(100_u16)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(CtlError::new(format!("poll: {e}"))),
+        }
+        let readable = fds.get(1).and_then(PollFd::any).unwrap_or(false);
+        if let Some(open) = pipe.as_mut().filter(|_| readable) {
+            let mut buffer = [0; 4096];
+            match open.read(&mut buffer).map_err(CtlError::new)? {
+                0 => pipe = None,
+                n => bytes.extend_from_slice(buffer.get(..n).unwrap_or_default()),
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn words_of(status: ExitStatus) -> String {

@@ -25,18 +25,23 @@ const CURRENT: &str = "current";
 pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const LIST: &str = "list";
 const LOCK: &str = "lock";
+/// The longest note of a machine, in bytes.
+const MAX_NOTE: u64 = 64 << 10;
 /// The longest manifest, in bytes.
 const MAX_MANIFEST: u64 = 1 << 20;
 
 pub(super) struct Store {
     pub(super) path: PathBuf,
     pub(super) definitions: PathBuf,
+    notes: PathBuf,
 }
 
 /// One machine of the store.
 pub(super) struct Machine {
     pub(super) name: String,
     pub(super) path: PathBuf,
+    /// Where nunbird-machine has a note for each machine that runs.
+    notes: PathBuf,
 }
 
 /// Held as long as a machine is changed.
@@ -82,6 +87,7 @@ impl Store {
         let store = Store {
             path: root.join("var/lib/nunbird/machines"),
             definitions: root.join("etc/nunbird/machines"),
+            notes: root.join("run/nunbird/machines"),
         };
         match open_trusted_directory(&store.path, &[0]) {
             Ok(_) => Ok(Some(store)),
@@ -107,7 +113,7 @@ impl Store {
     }
 
     pub(super) fn machine(&self, name: &str) -> Machine {
-        Machine { name: name.to_owned(), path: self.path.join(name) }
+        Machine { name: name.to_owned(), path: self.path.join(name), notes: self.notes.clone() }
     }
 
     pub(super) fn definition(&self, name: &str) -> PathBuf {
@@ -208,8 +214,8 @@ impl Machine {
     /// Makes a version of a directory that is whole, and makes it the current one.
     pub(super) fn publish(&self, partial: &Path, version: &str) -> Result<(), CtlError> {
         let lock = partial.join(LOCK);
-        // Readers of the manifest need not be root, nor a job's program that locks.
-        OpenOptions::new().write(true).create_new(true).mode(0o644).open(&lock).map_err(at(&lock))?;
+        // Root's alone: who can open it, for reading alone, could hold its lock, and no job would begin.
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&lock).map_err(at(&lock))?;
         fs::set_permissions(partial, fs::Permissions::from_mode(0o755)).map_err(at(partial))?;
         sync(partial)?;
         let whole = self.path.join(version);
@@ -257,7 +263,25 @@ impl Machine {
 
     /// Whether a job or a shell has it.
     pub(super) fn is_in_use(&self, version: &str) -> Result<bool, CtlError> {
-        Ok(self.lock_version(version)?.is_none())
+        Ok(self.is_noted(version)? || self.lock_version(version)?.is_none())
+    }
+
+    /// Whether a note names the version: its machine may outlive the process that holds the lock. A note that says nothing of its tree
+    /// may be of any.
+    fn is_noted(&self, version: &str) -> Result<bool, CtlError> {
+        let notes = match open_trusted_directory(&self.notes, &[0]) {
+            Ok(_) => names(&self.notes)?,
+            Err(Distrust::Open(_, e)) if e.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(CtlError::new(e)),
+        };
+        let tree = format!("{}/{version}", self.name);
+        let says = |name: &String| match tree_of_note(&self.notes.join(name)) {
+            Ok(Some(noted)) => noted == tree,
+            // It was forgotten just now, with its machine.
+            Err(Distrust::Open(_, e)) if e.kind() == ErrorKind::NotFound => false,
+            Ok(None) | Err(_) => true,
+        };
+        Ok(notes.iter().any(says))
     }
 
     /// The lock that a job has, for as long as the file is open.
@@ -282,6 +306,10 @@ impl Machine {
     pub(super) fn remove(&self, version: &str, _held: &Held) -> Result<Removed, CtlError> {
         let whole = self.path.join(version);
         let Some(_lock) = self.lock_version(version)? else { return Ok(Removed::InUse) };
+        // After the lock: a machine has it while its note is written.
+        if self.is_noted(version)? {
+            return Ok(Removed::InUse);
+        }
         nothing_is_mounted(&whole)?;
         let gone = self.path.join(format!("{PARTIAL}gone-{version}"));
         fs::rename(&whole, &gone).map_err(at(&whole))?;
@@ -321,7 +349,30 @@ impl Machine {
 
 fn open_lock(path: &Path, create: bool) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    OpenOptions::new().read(true).write(true).create(create).mode(0o644).custom_flags(flags.bits()).open(path)
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(create)
+        .mode(0o600)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    // Those of earlier releases were everybody's to open, and so to lock.
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+/// The tree that a note names, if it names one.
+fn tree_of_note(path: &Path) -> Result<Option<String>, Distrust> {
+    let mut text = String::new();
+    let read = io::Read::read_to_string(
+        &mut io::Read::take(nunbird_files::trusted::open_trusted(path, &[0])?, MAX_NOTE),
+        &mut text,
+    );
+    let trees: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("tree ")).collect();
+    match (read, trees.as_slice()) {
+        (Ok(_), [tree]) if text.ends_with('\n') => Ok(Some((*tree).to_owned())),
+        _ => Ok(None),
+    }
 }
 
 fn sync(directory: &Path) -> Result<(), CtlError> {

@@ -12,14 +12,22 @@ use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Deeper trees are refused: each level costs a descriptor.
 const DEEPEST: usize = 200;
 /// The longest file that is read as text, in bytes.
 const MAX_TEXT: u64 = 64 << 20;
+/// The longest file of a tree and all of them together, in bytes as they say themselves: a file without blocks takes as long to read.
+const MAX_FILE: u64 = 64 << 30;
+const MAX_TOTAL: u64 = 256 << 30;
+/// The longest list of a tree, in bytes.
+pub(super) const MAX_LIST: usize = 512 << 20;
+
+/// Asked while something long goes on; an error ends it.
+pub(super) type GoOn<'g> = dyn Fn() -> Result<(), CtlError> + 'g;
 
 /// All entries of a tree, one line each, and what they amount to.
 #[derive(Debug, Default)]
@@ -102,9 +110,10 @@ fn walk(
 
 /// Removes all device nodes, and returns those that no machine needs: a machine has a `/dev` of its own, and on the host a node gives its
 /// device to everybody whom its mode lets in.
-pub(super) fn remove_devices(tree: &Path) -> Result<Vec<String>, CtlError> {
+pub(super) fn remove_devices(tree: &Path, go_on: &GoOn<'_>) -> Result<Vec<String>, CtlError> {
     let mut odd = Vec::new();
     walk(&open(tree)?, &mut Vec::new(), 0, &mut |directory, name, path, stat| {
+        go_on()?;
         if is_device(stat) {
             unlinkat(directory, name, UnlinkatFlags::NoRemoveDir).map_err(|e| failed(path, e))?;
             if !path.starts_with(b"dev/") {
@@ -131,19 +140,40 @@ pub(super) fn take_over(tree: &Path, mode: u32) -> Result<(), CtlError> {
     done.map_err(|e| CtlError::new(format!("{}: {e}", tree.display())))
 }
 
-/// Reads everything. `go_on` is asked before each entry.
-pub(super) fn contents(tree: &Path, go_on: &dyn Fn() -> Result<(), CtlError>) -> Result<Contents, CtlError> {
+/// Reads everything. `go_on` is asked before each entry and each part of a file.
+pub(super) fn contents(tree: &Path, go_on: &GoOn<'_>) -> Result<Contents, CtlError> {
     let mut contents = Contents::default();
+    let mut length = 0;
     let top = open(tree)?;
     let stat = fstat(&top).map_err(|e| failed(b"", e))?;
     contents.entries.push((".".to_owned(), facts(&stat, "d", 0, "-")));
     walk(&top, &mut Vec::new(), 0, &mut |directory, name, path, stat| {
         go_on()?;
-        let said = describe(directory, name, stat).map_err(|e| failed(path, e))?;
         if kind(stat) == libc::S_IFREG {
-            contents.size += u64::try_from(stat.st_size).unwrap_or(0);
+            let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+            if size > MAX_FILE {
+                let most = MAX_FILE >> 30;
+                return Err(failed(path, format!("it is longer than {most} GiB; use a source without it")));
+            }
+            contents.size += size;
+            if contents.size > MAX_TOTAL {
+                let most = MAX_TOTAL >> 30;
+                return Err(failed(
+                    path,
+                    format!("with it the files have more than {most} GiB; use a smaller source"),
+                ));
+            }
         }
-        contents.entries.push((escaped(path), said));
+        let said = describe(directory, name, stat, path, go_on)?;
+        let path = escaped(path);
+        length += path.len() + said.len() + 2;
+        if length > MAX_LIST {
+            return Err(CtlError::new(format!(
+                "the names of the tree's files take more than {} MiB; use a source with fewer files",
+                MAX_LIST >> 20
+            )));
+        }
+        contents.entries.push((path, said));
         Ok(())
     })?;
     contents.entries.sort();
@@ -154,23 +184,40 @@ fn facts(stat: &FileStat, kind: &str, size: i64, more: &str) -> String {
     format!("{kind} {:04o} {} {} {size} {more}", stat.st_mode & 0o7777, stat.st_uid, stat.st_gid)
 }
 
-fn describe(directory: &OwnedFd, name: &[u8], stat: &FileStat) -> io::Result<String> {
+/// Opens a regular file. It is looked at before it is opened: to open a device does something already, and a FIFO waits.
+fn open_regular(directory: &OwnedFd, name: &[u8]) -> io::Result<File> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let place = openat(directory, name, flags, Mode::empty())?;
+    if kind(&fstat(&place)?) != libc::S_IFREG {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let again = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    Ok(File::from(openat(AT_FDCWD, again.as_str(), flags, Mode::empty())?))
+}
+
+fn describe(
+    directory: &OwnedFd,
+    name: &[u8],
+    stat: &FileStat,
+    path: &[u8],
+    go_on: &GoOn<'_>,
+) -> Result<String, CtlError> {
     Ok(match kind(stat) {
         libc::S_IFDIR => facts(stat, "d", 0, "-"),
         libc::S_IFLNK => {
-            let target = readlinkat(directory, name)?;
+            let target = readlinkat(directory, name).map_err(|e| failed(path, e))?;
             facts(stat, "l", 0, &escaped(std::os::unix::ffi::OsStrExt::as_bytes(target.as_os_str())))
         }
         libc::S_IFREG => {
-            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-            let file = File::from(openat(directory, name, flags, Mode::empty())?);
-            let sum = sum(&file)?;
+            let file = open_regular(directory, name).map_err(|e| failed(path, e))?;
+            let sum = sum(&file, |e| failed(path, e), go_on)?;
             // File capabilities make a program as powerful as a setuid bit does.
             let capabilities = match xattr::FileExt::get_xattr(&file, "security.capability") {
                 Ok(Some(value)) => format!(" {}", hex(&value)),
                 Ok(None) => String::new(),
                 Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => String::new(),
-                Err(e) => return Err(e),
+                Err(e) => return Err(failed(path, e)),
             };
             facts(stat, "f", stat.st_size, &format!("{sum}{capabilities}"))
         }
@@ -185,14 +232,33 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The SHA-256 of what is left of a file.
-pub(super) fn sum(mut file: &File) -> io::Result<String> {
+fn sum(file: &File, failed: impl Fn(io::Error) -> CtlError, go_on: &GoOn<'_>) -> Result<String, CtlError> {
+    copy(file, &mut io::sink(), failed, go_on)
+}
+
+/// Copies what is left of a file, and returns its SHA-256.
+pub(super) fn copy(
+    mut file: &File,
+    to: &mut dyn Write,
+    failed: impl Fn(io::Error) -> CtlError,
+    go_on: &GoOn<'_>,
+) -> Result<String, CtlError> {
     let mut context = Context::new(&SHA256);
-    let mut buffer = vec![0; 1 << 16];
+    let mut buffer = vec![0; 1 << 18];
+    let mut length = 0;
     loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(context.finish().as_ref())),
-            n => context.update(buffer.get(..n).unwrap_or_default()),
+        go_on()?;
+        let n = file.read(&mut buffer).map_err(&failed)?;
+        if n == 0 {
+            return Ok(hex(context.finish().as_ref()));
         }
+        length += u64::try_from(n).unwrap_or(u64::MAX);
+        if length > MAX_FILE {
+            return Err(failed(io::Error::other(format!("it is longer than {} GiB", MAX_FILE >> 30))));
+        }
+        let part = buffer.get(..n).unwrap_or_default();
+        context.update(part);
+        to.write_all(part).map_err(&failed)?;
     }
 }
 
@@ -244,13 +310,13 @@ fn changed(old: &str, new: &str) -> String {
 }
 
 /// A file of a tree, by a path without links.
-fn inside(tree: &OwnedFd, path: &str) -> nix::Result<Option<(OwnedFd, Vec<u8>, FileStat)>> {
+fn inside(tree: &OwnedFd, path: &str) -> nix::Result<Option<(OwnedFd, Vec<u8>)>> {
     let mut directory = tree.try_clone().map_err(|_| Errno::EMFILE)?;
     let mut parts = path.split('/').peekable();
     while let Some(part) = parts.next() {
         if parts.peek().is_none() {
             return match fstatat(&directory, part, AtFlags::AT_SYMLINK_NOFOLLOW) {
-                Ok(stat) => Ok(Some((directory, part.as_bytes().to_vec(), stat))),
+                Ok(_) => Ok(Some((directory, part.as_bytes().to_vec()))),
                 Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
                 Err(e) => Err(e),
             };
@@ -270,12 +336,8 @@ fn exists(tree: &OwnedFd, path: &str) -> bool {
 }
 
 fn text_of(tree: &OwnedFd, path: &str) -> Option<String> {
-    let (directory, name, stat) = inside(tree, path).ok()??;
-    if kind(&stat) != libc::S_IFREG {
-        return None;
-    }
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = File::from(openat(&directory, name.as_slice(), flags, Mode::empty()).ok()?);
+    let (directory, name) = inside(tree, path).ok()??;
+    let file = open_regular(&directory, &name).ok()?;
     let mut bytes = Vec::new();
     file.take(MAX_TEXT).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -288,9 +350,8 @@ pub(super) struct Facts {
     pub(super) os: Option<String>,
     /// `VERSION_CODENAME`.
     pub(super) suite: Option<String>,
+    /// How many dpkg has installed. The database of rpm is no text, and rpm(8) would open what is in the tree by the tree's own settings.
     pub(super) packages: Option<u64>,
-    /// Where the database of rpm is.
-    pub(super) has_rpm: bool,
 }
 
 /// Reads them.
@@ -318,12 +379,10 @@ pub(super) fn judge(tree: &Path) -> Result<Facts, CtlError> {
         let count = status.lines().filter(|line| *line == "Status: install ok installed").count();
         u64::try_from(count).unwrap_or(0)
     };
-    let has_rpm = ["var/lib/rpm", "usr/lib/sysimage/rpm"].iter().any(|path| exists(&top, path));
     Ok(Facts {
         os: value(&release, "PRETTY_NAME"),
         suite: value(&release, "VERSION_CODENAME"),
         packages: status.as_ref().map(installed),
-        has_rpm,
     })
 }
 

@@ -1,11 +1,14 @@
 //! `nunbirdctl machines`: real trees by mmdebstrap, images and tarballs, hostile ones among them, in a private directory.
+//! More than 600 lines, because every case builds from the same small system and looks at the same directories.
 
-use nunbird_tests::containers::{Image, Layer};
+use nunbird_tests::containers::{Image, Layer, Registry};
 use nunbird_tests::needs;
 use nunbird_tests::world::under_test;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -156,7 +159,8 @@ fn a_running_job_keeps_its_version_while_another_becomes_current() {
         (site.machine("small"), 0o755),
         (version.clone(), 0o755),
         (version.join("manifest.json"), 0o644),
-        (version.join("lock"), 0o644),
+        (version.join("lock"), 0o600),
+        (site.machine("small").join(".lock"), 0o600),
         (version.join("tree"), 0o700),
     ] {
         let meta = fs::symlink_metadata(&path).expect("a file");
@@ -307,6 +311,223 @@ fn an_interrupted_build_leaves_nothing_and_a_killed_one_is_cleaned_up() {
     assert!(!mounts.contains(site.directory.path().to_str().expect("text")), "{mounts}");
 }
 
+/// Who can open a file, for reading alone, can hold its lock.
+#[needs(root)]
+fn nobody_but_root_locks_a_machine() {
+    let site = Site::new();
+    site.tarball("small", &system(), "");
+    site.good(&["build", "small"]);
+    let locks = [site.machine("small").join(".lock"), site.tree("small").with_file_name("lock")];
+    // As a release before had them.
+    for lock in &locks {
+        fs::set_permissions(lock, fs::Permissions::from_mode(0o644)).expect("a mode");
+    }
+    fs::set_permissions(site.directory.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    let locked = |lock: &PathBuf| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "flock", "--nonblock"]);
+        command.arg(lock).arg("true").stderr(Stdio::null()).status().expect("setpriv").success()
+    };
+    assert!(locks.iter().all(locked));
+    site.good(&["list"]);
+    site.good(&["gc"]);
+    assert!(!locks.iter().any(locked));
+}
+
+#[needs(root)]
+fn a_machine_that_has_a_note_keeps_its_version() {
+    let site = Site::new();
+    site.tarball("small", &system(), "keep = 1");
+    site.good(&["build", "small"]);
+    let old = site.current("small");
+    site.good(&["build", "small"]);
+    let notes = site.path("run/nunbird/machines");
+    fs::create_dir_all(&notes).expect("a directory");
+    let note = notes.join("0123456789abcdef0123456789abcdef");
+    // What says nothing of a tree may be of any; so may what is half-written or no file.
+    for odd in
+        [format!("42\ntree small/{old}\n"), "42\n".to_owned(), String::new(), "42\ntree small".to_owned()]
+    {
+        fs::write(&note, odd).expect("a note");
+        assert!(site.good(&["gc"]).contains("kept "));
+        assert!(site.bad(&["remove", "small", &old], 1).contains("a job or a shell uses it"));
+        let list = site.good(&["list"]);
+        assert!(list.lines().any(|row| row.contains(&old) && row.contains("in use")), "{list}");
+    }
+    fs::remove_file(&note).expect("removed");
+    fs::create_dir(&note).expect("a directory");
+    assert!(site.good(&["gc"]).contains("kept "));
+    fs::remove_dir(&note).expect("removed");
+    fs::write(&note, format!("42\ntree other/{old}\n")).expect("a note");
+    assert!(site.good(&["gc"]).starts_with("removed "));
+    assert_eq!(site.left("small").len(), 2);
+}
+
+/// rpm(8) opens the database of another root where the links of that root lead, and makes it there if it is missing.
+#[needs(root)]
+fn no_program_reads_a_database_of_the_tree() {
+    let site = Site::new();
+    let outside = site.path("outside");
+    let layer = system()
+        .directory("var/", 0o755)
+        .directory("var/lib/", 0o755)
+        .link("var/lib/rpm", &outside.display().to_string());
+    site.tarball("small", &layer.link("usr/lib/sysimage", "/proc"), "");
+    site.good(&["build", "small"]);
+    assert_eq!(fs::read_dir(&outside).expect("a directory").count(), 0);
+    assert!(site.manifest("small")["packages"].is_null());
+    site.good(&["verify", "small"]);
+}
+
+/// A tarball of the small system and one file without blocks, of this size.
+fn sparse(site: &Site, name: &str, size: &str) {
+    site.tarball(name, &system(), "");
+    let script = "set -e; mkdir \"$1.d\"; tar -C \"$1.d\" -xf \"$1\"; truncate -s \"$2\" \"$1.d/usr/big\"
+        tar -C \"$1.d\" --sparse -cf \"$1\" .; rm -rf --one-file-system \"$1.d\"";
+    let archive = site.path(&format!("{name}.tar"));
+    let made = Command::new("sh").args(["-c", script, "sh"]).arg(archive).arg(size).status();
+    assert!(made.expect("sh").success());
+}
+
+#[track_caller]
+fn terminate(build: Child) -> Output {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(build.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("a signal");
+    let start = Instant::now();
+    let output = build.wait_with_output().expect("an end");
+    assert!(start.elapsed() < Duration::from_secs(8), "it took {:?}", start.elapsed());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("interrupted; nothing was changed"), "{output:?}");
+    output
+}
+
+#[needs(root)]
+fn a_file_without_blocks_holds_up_no_build() {
+    let site = Site::new();
+    sparse(&site, "long", "65G");
+    let said = site.bad(&["build", "long"], 1);
+    assert!(
+        said.contains("/usr/big of the tree: it is longer than 64 GiB; use a source without it"),
+        "{said}"
+    );
+    sparse(&site, "big", "60G");
+    let mut build = site
+        .command(&["build", "big"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("nunbirdctl");
+    let mut lines = BufReader::new(build.stdout.take().expect("a pipe")).lines();
+    assert!(lines.any(|line| line.is_ok_and(|line| line == "checking the tree")));
+    std::thread::sleep(Duration::from_millis(1500));
+    terminate(build);
+    assert!(!site.machine("big").exists());
+}
+
+/// Empty files need no space.
+#[needs(root)]
+fn a_build_ends_before_it_has_taken_all_inodes() {
+    let site = Site::new();
+    let hook = site.script("hook", "#!/bin/sh\ncd \"$1/usr\" && seq 1 800 | xargs touch\n");
+    site.tarball("small", &system(), &format!("hook = \"{}\"", hook.display()));
+    let script = "mount -t tmpfs -o mode=755,size=2g,nr_inodes=10500 nbt \"$1\" && shift && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(site.path("var/lib/nunbird"));
+    let call = site.command(&["build", "small"]);
+    let output = command.arg(call.get_program()).args(call.get_args()).output().expect("unshare");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        text(&output.stderr).contains("less than 10000 inodes are free, so the build was ended"),
+        "{output:?}"
+    );
+}
+
+#[needs(root)]
+fn no_hook_finds_a_device_of_the_source_and_no_source_is_a_fifo() {
+    let site = Site::new();
+    let hook = site.script("hook", "#!/bin/sh\nset -e\ntest -e \"$1/sbin/init\"\ntest ! -e \"$1/disk\"\ntest -c \"$1/dev/null\"\n: >\"$1/dev/null\"\n");
+    site.tarball(
+        "small",
+        &system().directory("dev/", 0o755).device("disk"),
+        &format!("hook = \"{}\"", hook.display()),
+    );
+    assert!(site.good(&["build", "small"]).contains("were removed: disk\n"));
+    let archive = site.path("small.tar");
+    fs::remove_file(&archive).expect("removed");
+    nix::unistd::mkfifo(&archive, nix::sys::stat::Mode::from_bits_truncate(0o644)).expect("a FIFO");
+    let said = site.bad(&["update", "small"], 1);
+    assert!(said.contains("its source is newer") && said.contains("not a regular file"), "{said}");
+    // A hook where anybody could have put it.
+    fs::remove_file(&hook).expect("removed");
+    nix::unistd::mkfifo(&hook, nix::sys::stat::Mode::from_bits_truncate(0o644)).expect("a FIFO");
+    site.bad(&["update", "small"], 1);
+}
+
+#[needs(root)]
+fn a_registry_gets_the_password_of_authfile_and_is_not_waited_for() {
+    let (site, registry) = (Site::new(), Registry::start());
+    registry.push("hpc/machine:1", &Image::new([system()]));
+    let reference = format!("docker://{}", registry.direct("hpc/machine:1"));
+    let host = registry.direct("").trim_end_matches('/').to_owned();
+    let authfile = site.path("auth.json");
+    // The certificate of the registry is for this namespace of mounts alone.
+    let script = "cp /etc/containers/policy.json \"$1\" && mount --bind \"$1\" /etc/containers && shift && exec \"$@\"";
+    let containers = site.path("containers");
+    let trusted = containers.join("certs.d").join(&host);
+    fs::create_dir_all(&trusted).expect("a directory");
+    fs::write(trusted.join("ca.crt"), registry.ca_pem()).expect("a file");
+    let run = |words: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(&containers);
+        let call = site.command(words);
+        command.arg(call.get_program()).args(call.get_args()).stdin(Stdio::null()).output().expect("unshare")
+    };
+    site.define("image", &format!("[source]\noci = \"{reference}\"\n"));
+    let output = run(&["build", "image"]);
+    assert!(output.status.code() == Some(1) && text(&output.stderr).contains("skopeo failed"), "{output:?}");
+    site.define(
+        "image",
+        &format!("[source]\noci = \"{reference}\"\nauthfile = \"{}\"\n", authfile.display()),
+    );
+    fs::write(&authfile, registry.auth_file()).expect("a file");
+    fs::set_permissions(&authfile, fs::Permissions::from_mode(0o666)).expect("a mode");
+    let output = run(&["build", "image"]);
+    assert!(text(&output.stderr).contains("auth.json: writable by others"), "{output:?}");
+    fs::set_permissions(&authfile, fs::Permissions::from_mode(0o600)).expect("a mode");
+    let output = run(&["build", "image"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        !text(&fs::read(site.machine("image").join("current/manifest.json")).expect("a file"))
+            .contains("auth.json")
+    );
+    let output = run(&["update", "image"]);
+    assert_eq!(text(&output.stdout), "image is up to date\n", "{output:?}");
+    registry.push("hpc/machine:1", &Image::new([system().file("usr/more", 0o644, b"2")]));
+    let output = run(&["update", "image"]);
+    assert!(text(&output.stdout).starts_with("image: its source is newer\n"), "{output:?}");
+
+    // One that takes connections and says nothing.
+    let address = host.clone();
+    drop(registry);
+    let mut silent = None;
+    wait_until("the port is free", || {
+        silent = TcpListener::bind(&address).ok();
+        silent.is_some()
+    });
+    let update = site
+        .command(&["update", "image"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("nunbirdctl");
+    wait_until("it asks", || processes("inspect").iter().any(|line| line.contains(&reference)));
+    terminate(update);
+    assert!(!processes("inspect").iter().any(|line| line.contains(&reference)));
+    let start = Instant::now();
+    assert_eq!(site.good(&["update", "image"]), "image is up to date\n");
+    assert!(start.elapsed() < Duration::from_secs(50), "it took {:?}", start.elapsed());
+}
+
 #[needs(root)]
 fn verify_names_the_first_difference() {
     let site = Site::new();
@@ -455,7 +676,7 @@ fn nothing_is_removed_below_which_something_is_mounted() {
 #[needs(root)]
 fn a_debian_tree_is_built_entered_changed_and_finished_by_a_hook() {
     let site = Site::new();
-    let hook = site.script("hook", "#!/bin/sh\nset -e\nid -u >/inside\ntest ! -e /outside\n");
+    let hook = site.script("hook", "#!/bin/sh\nset -e\nid -u >/inside\ntest ! -e /outside\n! mknod /node c 1 3\n! mount -o remount,rw /proc/sys\n");
     let mirror = nunbird_tests::tree::mirror();
     let suite = nunbird_tests::tree::own_suite();
     site.define("debian", &format!(
@@ -493,6 +714,8 @@ fn a_debian_tree_is_built_entered_changed_and_finished_by_a_hook() {
         0
     );
     assert!(!tree.join("new").exists());
+    let said = site.bad(&["login", "debian", "--", "mknod", "/node", "b", "8", "0"], 1);
+    assert!(said.contains("Operation not permitted"), "{said}");
     site.good(&["verify", "debian"]);
     assert_eq!(site.current("debian"), first);
     site.bad(&["login", "debian", "--write", "--", "sh", "-c", "touch /new; exit 3"], 1);
