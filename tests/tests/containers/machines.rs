@@ -676,7 +676,7 @@ fn nothing_is_removed_below_which_something_is_mounted() {
 #[needs(root)]
 fn a_debian_tree_is_built_entered_changed_and_finished_by_a_hook() {
     let site = Site::new();
-    let hook = site.script("hook", "#!/bin/sh\nset -e\nid -u >/inside\ntest ! -e /outside\n! mknod /node c 1 3\n! mount -o remount,rw /proc/sys\n");
+    let hook = site.script("hook", "#!/bin/sh\nset -e\nid -u >/inside\ntest ! -e /outside\nmknod /node c 1 3 && exit 1\nmount -o remount,rw /proc/sys && exit 1\nexit 0\n");
     let mirror = nunbird_tests::tree::mirror();
     let suite = nunbird_tests::tree::own_suite();
     site.define("debian", &format!(
