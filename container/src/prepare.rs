@@ -17,6 +17,8 @@ use crate::stage::{nonce, outer_path, write, write_outer};
 use crate::trees;
 use crate::trouble::Failure;
 use crate::words::{Ids, Lists, Values, inexpressible, unknown_bind};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use nunbird_handover::{Bind, Container, Handover, Image, Untrusted};
 use nunbird_stage::signals::Signals;
 use nunbird_stage::small_files::directory;
@@ -122,7 +124,15 @@ pub(crate) fn binds(handover: &Handover, container: &Container) -> Result<Vec<Bi
 
 pub(crate) fn make_directories(handover: &Handover, container: &Container) -> Result<(), StageError> {
     let made = if container.home { inside(container) } else { empty_home(container) };
-    directory(handover, &made, true).map(drop)
+    directory(handover, &made, true)?;
+    let Some(calls) = container.calls() else { return Ok(()) };
+    directory(handover, &calls, true)?;
+    // The machine's agent, which can make none there, opens it as soon as it has started.
+    let fifo = calls.join("calls");
+    match mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR) {
+        Ok(()) | Err(nix::Error::EEXIST) => Ok(()),
+        Err(e) => Err(StageError::at("cannot make", &fifo, e, "report it to the administrators")),
+    }
 }
 
 /// Checks that the engine can have the binds, and makes places for them.

@@ -7,7 +7,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Container engines with a built-in description.
-pub const ENGINES: [&str; 5] = ["podman", "apptainer", "charliecloud", "bwrap", "nspawn"];
+pub const ENGINES: [&str; 5] = ["podman", "apptainer", "charliecloud", "bwrap", MACHINES];
+
+/// The engine of booted machines.
+pub const MACHINES: &str = "nspawn";
 
 /// The stages that run in the container where the site names none: the user's own scripts.
 pub const CONTAINER_STAGES: [&str; 4] = ["build_script", "step_*", "after_script", "run_script"];
@@ -78,6 +81,15 @@ impl Container {
         self.directory.join("inside")
     }
 
+    /// Where the host and the job's machine meet, where it has one: FIFOs that the host makes. It is beside what the machine may write to,
+    /// because the host opens them by name, as the user: a link among them would lead to any file of the user's.
+    pub fn calls(&self) -> Option<PathBuf> {
+        match &self.engine {
+            Engine::Named(name) if name == MACHINES => Some(self.directory.join("machine")),
+            Engine::Named(_) | Engine::Described(_) => None,
+        }
+    }
+
     /// The home directory of a job that has not the account's.
     pub fn empty_home(&self) -> PathBuf {
         self.inside().join("home")
@@ -101,6 +113,9 @@ impl Container {
         }
         for directory in [&workspace.builds_dir, &workspace.cache_dir, &self.inside()] {
             binds.push(own(directory, directory));
+        }
+        if let Some(calls) = self.calls() {
+            binds.push(Bind { writable: false, ..own(&calls, &calls) });
         }
         // Stable: of two binds to one place the later one wins, which is the job's own.
         let key = |bind: &Bind| (bind.target.components().count(), bind.target.clone());

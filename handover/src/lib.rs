@@ -23,7 +23,7 @@ mod summary;
 pub use batch::{Batch, BatchPlan, DEFAULT_STAGES, Rules, SCHEDULERS, Scheduler, UserText};
 pub use container::{
     Bind, CONTAINER_STAGES, CacheBounds, Container, Credential, CredentialHelper, CredentialHelpers,
-    Credentials, ENGINES, Engine, Gpu, Image, MachineTree, PullPolicy, Service,
+    Credentials, ENGINES, Engine, Gpu, Image, MACHINES, MachineTree, PullPolicy, Service,
 };
 pub use containers::Unserved;
 pub use limits::{Amounts, DiskLimit, JobLimits, Rlimits, Standing, UNLIMITED};

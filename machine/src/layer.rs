@@ -59,7 +59,7 @@ fn unit(machine: &Machine, account: &MachineAccount) -> String {
     let user = if machine.root { 0 } else { account.ids.uid };
     format!(
         "[Unit]\nDescription=Stages of the CI job\n\n[Service]\nUser={user}\nExecStart=/bin/sh /etc/nunbird-job/agent\nDelegate=yes\n\
-         TasksMax=infinity\nOOMPolicy=continue\nTimeoutStopSec=5\n"
+         RuntimeDirectory=nunbird-job\nRuntimeDirectoryMode=0700\nTasksMax=infinity\nOOMPolicy=continue\nTimeoutStopSec=5\n"
     )
 }
 

@@ -59,7 +59,7 @@ fn has(outcome: &StageOutcome, line: &str) {
 /// What is left of machines on a host.
 fn left(host: &Host) -> String {
     host.root(
-        "ls /run/nunbird/machines 2>/dev/null; grep nunbird /proc/mounts; find /sys/fs/cgroup -name '*nunbird-machine*'; \
+        "ls /run/nunbird/machines 2>/dev/null; grep ' /run/nunbird' /proc/mounts; find /sys/fs/cgroup -name '*nunbird-machine*'; \
          pgrep -x 'systemd-nspawn|nunbird-machine'; :",
     )
     .success()
@@ -122,6 +122,53 @@ fn root_of_a_machine_is_nobody_on_the_host() {
     nothing_left(&host);
 }
 
+/// What a stage leaves in the machine: as soon as there are FIFOs of another stage, links to the user's files on the host take their places.
+const TRAP: &str = r#"
+cat >/tmp/trap.py <<'END'
+import glob, os
+inside = open('/etc/nunbird-job/directory').read()
+said = set()
+while True:
+    for base in (inside, os.path.dirname(inside)):
+        for stage in glob.glob(base + '/machine/s*') + glob.glob(base + '/machine'):
+            for name, file in (('out', 'secret'), ('err', 'secret'), ('in', 'keys'), ('status', 'keys'), ('calls', 'keys')):
+                try:
+                    os.symlink('/home/alice/' + file, stage + '/.' + name)
+                    os.rename(stage + '/.' + name, stage + '/' + name)
+                except OSError as error:
+                    if str(error.errno) not in said:
+                        said.add(str(error.errno))
+                        open('/tmp/said', 'a').write('errno %d\n' % error.errno)
+END
+setsid python3 /tmp/trap.py </dev/null >/dev/null 2>&1 &
+"#;
+
+#[needs(host)]
+fn what_is_left_in_a_machine_reaches_no_file_of_the_users_that_is_not_in_it() {
+    let host = host("");
+    host.world().reconfigure("home = true\n", "home = false\n");
+    host.root("cd /home/alice && echo of''alice >secret && echo ke''pt >keys && chown alice secret keys && chmod 600 secret keys").success();
+    let job = host.world().job();
+    let mut session = begun(&job);
+    let first = session.run_text("build_script", TRAP);
+    assert!(first.succeeded(), "{}", first.log);
+    // Each stage is another race.
+    for _ in 0..6 {
+        let next = session.run_text("build_script", "cat ~/secret; echo bo''th");
+        assert!(!next.log.contains("ofalice"), "{}", next.log);
+        has(&next, "both");
+    }
+    let tried = session.run_text(
+        "build_script",
+        "cat /tmp/said; m=$(dirname \"$(cat /etc/nunbird-job/directory)\")/machine; ls $m; rm -f $m/calls; touch $m/more; :",
+    );
+    has(&tried, "errno 30");
+    has(&tried, "calls");
+    assert_eq!(host.root("cat /home/alice/keys").success().trim(), "kept");
+    assert!(session.cleanup().succeeded());
+    nothing_left(&host);
+}
+
 #[needs(host)]
 fn a_machine_that_ends_or_is_cancelled_is_never_a_success_and_leaves_nothing() {
     let host = host("root = true\n");
@@ -161,13 +208,40 @@ fn a_machine_that_ends_or_is_cancelled_is_never_a_success_and_leaves_nothing() {
     nothing_left(&host);
 }
 
+/// A job's groups in those of its unit, which systemd has given it: deeper than 64, and with paths longer than any path can be, each with a process
+/// in the last one.
+const DEEP: &str = r#"
+cat >/tmp/deep.py <<'END'
+import os, re, subprocess
+line = [l for l in open('/proc/self/cgroup') if re.match(r'\d+:(name=systemd)?:', l)][-1]
+own = line.strip().split(':', 2)[2].lstrip('/')
+top = [t for t in ('/sys/fs/cgroup/systemd/', '/sys/fs/cgroup/') if os.path.isdir(t + own)][0] + own
+for name, levels in (('x', 70), ('y' * 250, 20)):
+    os.chdir(top)
+    made = 0
+    for _ in range(levels):
+        try:
+            os.mkdir(name)
+        except OSError:
+            break
+        os.chdir(name)
+        made += 1
+    sleeper = subprocess.Popen(['sleep', '302'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    open('cgroup.procs', 'w').write(str(sleeper.pid))
+    # A hierarchy of version 2 has a bound.
+    made = levels if made >= 50 or made == levels else made
+    print(made, end=' and ' if levels == 70 else ' levels\n')
+END
+python3 /tmp/deep.py
+"#;
+
 #[needs(host)]
 fn what_a_runner_that_was_killed_leaves_is_swept() {
     let host = host("");
     let job = host.world().job();
     let mut session = begun(&job);
-    let stage = session.run_text("build_script", "echo run''ning");
-    assert!(stage.succeeded(), "{}", stage.log);
+    let stage = session.run_text("build_script", DEEP);
+    has(&stage, "70 and 20 levels");
     assert!(!left(&host).is_empty());
     // The keeper first, which is no process of the runner's any more.
     host.root("pkill -KILL -x nunbird-machine; systemctl kill --signal=KILL --kill-whom=main nbt-runner.service; sleep 1; systemctl restart nbt-runner.service").success();

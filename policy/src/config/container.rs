@@ -306,7 +306,7 @@ pub(super) fn all(root: &mut Section<'_>) -> BTreeMap<String, ContainerPolicy> {
 }
 
 /// The engine that boots a machine, as root.
-pub const MACHINES: &str = "nspawn";
+pub use nunbird_handover::MACHINES;
 
 /// What has no meaning for a machine, whose tree root has made, or for a container that is none.
 fn check_machine(table: &Section<'_>, one: &ContainerPolicy) {
