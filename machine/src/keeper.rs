@@ -62,16 +62,21 @@ pub(crate) fn keep(
     let console = Console::default();
     let began = Instant::now();
     match boot(&mut kept, &console) {
-        Ok(child) => {
+        Ok((child, leader)) => {
             let note = format!(
                 "the machine runs {}, version {}; it was ready after {:.2} s",
                 kept.machine.tree,
                 kept.tree.version,
                 began.elapsed().as_secs_f64()
             );
-            answer(MachineAnswer::Started(note))?;
-            process::outlive_parent()?;
-            child.wait().map(drop)
+            // First of all: who has heard the answer ends, and this process must not end with it.
+            let told = process::outlive_parent().and_then(|()| answer(MachineAnswer::Started(note)));
+            if told.is_err() {
+                // Nobody waits for the machine. Its first process outlives systemd-nspawn.
+                let _already_gone = kill(Pid::from_raw(leader), Signal::SIGKILL);
+                let _already_gone = child.signal(signals::KILL);
+            }
+            child.wait().and(told)
         }
         Err(trouble) => {
             let console = if trouble.console.is_empty() { console.text() } else { trouble.console };
@@ -80,7 +85,8 @@ pub(crate) fn keep(
     }
 }
 
-fn boot(kept: &mut Kept<'_>, console: &Console) -> Result<Child, Trouble> {
+/// Returns systemd-nspawn and the machine's first process.
+fn boot(kept: &mut Kept<'_>, console: &Console) -> Result<(Child, i32), Trouble> {
     let short = kept.decision.get(..16).unwrap_or(kept.decision);
     let own = groups::own(&format!("nunbird-machine-{short}"))?;
     kept.note.write(&own).map_err(Trouble::of("the machine's note"))?;
@@ -114,14 +120,17 @@ fn boot(kept: &mut Kept<'_>, console: &Console) -> Result<Child, Trouble> {
         groups::verify(leader).inspect_err(|_| {
             // It is in none of the groups that are emptied.
             let _already_gone = kill(Pid::from_raw(leader), Signal::SIGKILL);
-        })
+        })?;
+        Ok(leader)
     });
-    if let Err(trouble) = verified {
-        let _already_gone = child.signal(signals::KILL);
-        let _reaped = child.wait();
-        return Err(trouble);
+    match verified {
+        Ok(leader) => Ok((child, leader)),
+        Err(trouble) => {
+            let _already_gone = child.signal(signals::KILL);
+            let _reaped = child.wait();
+            Err(trouble)
+        }
     }
-    Ok(child)
 }
 
 /// Mounts the tree with its throw-away layer, and what of the host is in it.
