@@ -246,19 +246,24 @@ fn end(
     let privilege = context.privilege;
     // Before the group: its processes are not the user's, and the group does not empty without that.
     // Step 28e.
-    if record.machine.is_some() && record.is_of_boot(&store::now()?) {
-        machine::end(privilege, record)?;
-    }
-    // A group that does not empty is reported last: credentials go all the same.
+    let machine_ended = match record.machine.is_some() && record.is_of_boot(&store::now()?) {
+        true => machine::end(privilege, record),
+        false => Ok(()),
+    };
+    // Without the record nothing would end it any more.
+    let is_gone = machine_ended.is_ok();
+    // A machine that does not end, or a group that does not empty, is reported last: credentials go all the same.
     // The kernel keeps none when the host restarts.
     let (used, emptied) = match record.is_of_boot(&store::now()?).then(|| limits::end(privilege, record)) {
         Some(Ok(used)) => (used, limits::remove(privilege, record)),
         Some(Err(refusal)) => (None, Err(refusal)),
         None => (None, Ok(())),
     };
+    let emptied = machine_ended.and(emptied);
     let account = checks::same_account(context, record);
     // Nothing can be done as an account that does not exist any more; only the sweep comes for such a record.
     let forget = context.sweeps
+        && is_gone
         && matches!(&account, Err(refusal) if matches!(refusal.code, Code::Account | Code::AccountChanged));
     let question = Question::of_stage(context, kind, record, false, used)?;
     let (question, account) = match account {
