@@ -71,6 +71,12 @@ impl ImageName {
         self.reference.as_ref().map(|reference| reference.repository.as_str())
     }
 
+    /// The tree of machines that it names and its version, `latest` for the present one; none for what is written as anything else.
+    pub fn tree(&self) -> Option<(&str, &str)> {
+        let (tree, version) = self.words.split_once(':').unwrap_or((&self.words, "latest"));
+        (!self.words.contains(['/', '@'])).then_some((tree, version))
+    }
+
     /// Whether the name is one for good: a digest, or a path, whose contents the site or the user decides on.
     pub fn is_fixed(&self) -> bool {
         match &self.reference {

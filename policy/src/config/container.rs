@@ -199,6 +199,9 @@ impl ContainerPolicy {
     /// # Errors
     /// What keeps it out, likewise.
     pub fn judge(&self, image: &ImageName, of_service: bool) -> Result<String, String> {
+        if self.is_by(MACHINES) {
+            return self.judge_tree(image);
+        }
         if let Some(pattern) = self.denied_images.iter().find(|pattern| image.is_denied_by(pattern)) {
             return Err(format!("denied_images has `{pattern}`"));
         }
@@ -213,6 +216,29 @@ impl ContainerPolicy {
         match allowed.iter().find(|pattern| image.is_allowed_by(pattern)) {
             Some(pattern) => Ok(format!("{key} has `{pattern}`")),
             None => Err(format!("no pattern of {key} matches")),
+        }
+    }
+
+    /// As above, of a tree of machines. It has one name, which patterns are compared with: any other way to write it would avoid them.
+    fn judge_tree(&self, image: &ImageName) -> Result<String, String> {
+        let Some((tree, version)) = image.tree() else {
+            return Err(
+                "a machine is named `NAME` or `NAME:VERSION`, without a registry, a path or a digest"
+                    .to_owned(),
+            );
+        };
+        let (plain, full) = (tree.to_owned(), format!("{tree}:{version}"));
+        let denies = |pattern: &&Pattern| pattern.matches(&plain) || pattern.matches(&full);
+        if let Some(pattern) = self.denied_images.iter().find(denies) {
+            return Err(format!("denied_images has `{pattern}`"));
+        }
+        let Some(allowed) = &self.allowed_images else { return Ok("allowed_images is not set".to_owned()) };
+        // The tree's name alone is its present version.
+        let allows =
+            |pattern: &&Pattern| pattern.matches(&full) || (version == "latest" && pattern.matches(&plain));
+        match allowed.iter().find(allows) {
+            Some(pattern) => Ok(format!("allowed_images has `{pattern}`")),
+            None => Err("no pattern of allowed_images matches".to_owned()),
         }
     }
 }

@@ -160,6 +160,38 @@ fn a_denial_wins_and_services_have_patterns_of_their_own_where_they_are_set() {
 }
 
 #[test]
+fn a_tree_of_machines_has_one_name_that_patterns_are_compared_with() {
+    let judged = |keys: &str, name: &str| {
+        container(&format!("engine = \"nspawn\"\n{keys}")).judge(&ImageName::parse(name).expect(name), false)
+    };
+    for name in [
+        "quay.io/x/rocky",
+        "docker.io/library/rocky",
+        "docker://rocky",
+        "x/rocky",
+        "/x/rocky",
+        "oras://r.example.org/rocky",
+    ] {
+        assert!(judged("", name).is_err_and(|why| why.contains("`NAME` or `NAME:VERSION`")), "{name}");
+        assert!(judged("allowed_images = [\"**\"]", name).is_err(), "{name}");
+    }
+    for name in ["rocky", "rocky:9", "rocky:latest"] {
+        let denied = judged("denied_images = [\"rocky\"]", name);
+        assert_eq!(denied, Err("denied_images has `rocky`".to_owned()), "{name}");
+        assert!(judged("", name).is_ok() && judged("denied_images = [\"debian*\"]", name).is_ok(), "{name}");
+        assert!(
+            judged("allowed_images = [\"reg.example.org/**\", \"docker.io/**\"]", name).is_err(),
+            "{name}"
+        );
+    }
+    assert!(judged("denied_images = [\"rocky:9\"]", "rocky:8").is_ok());
+    assert!(judged("denied_images = [\"rocky:9\"]", "rocky:9").is_err());
+    assert!(judged("allowed_images = [\"rocky\"]", "rocky:latest").is_ok());
+    assert!(judged("allowed_images = [\"rocky\"]", "rocky:8").is_err());
+    assert!(judged("allowed_images = [\"rocky:*\"]", "rocky").is_ok());
+}
+
+#[test]
 fn containers_that_do_less_than_they_seem_to_are_remarked() {
     let codes = |policy: &Policy| lint(policy).iter().map(|Lint { code, .. }| *code).collect::<Vec<_>>();
     let calm = "engine = \"podman\"\nallowed_images = [\"r.example.org/**\"]\n";
@@ -177,4 +209,14 @@ fn containers_that_do_less_than_they_seem_to_are_remarked() {
     ))
     .expect("a policy");
     assert_eq!(codes(&other), [""; 0]);
+    // A machine's files are in memory.
+    let machine = "[container.c]\nengine = \"nspawn\"\nallowed_images = [\"debian\"]\n";
+    for (limits, expected) in [
+        ("", &["machine-memory"][..]),
+        ("limits = \"l\"\n[limits.l]\ntasks = 100\n", &["machine-memory"]),
+        ("limits = \"l\"\n[limits.l]\nmemory = \"1GiB\"\n", &[]),
+    ] {
+        let one = parse(&format!("{BASE}[job]\ncontainer = \"c\"\n{limits}{machine}")).expect("a policy");
+        assert_eq!(codes(&one), expected, "{limits}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Containers that do less than they seem to.
 
 use super::Lint;
-use crate::{Job, Policy};
+use crate::{Job, MACHINES, Policy};
 
 /// Looks at every container that some job uses.
 pub(super) fn look(policy: &Policy, all: &mut Vec<Lint>) {
@@ -41,7 +41,17 @@ pub(super) fn look(policy: &Policy, all: &mut Vec<Lint>) {
                 "write a local directory, such as `store = \"/var/tmp/containers-$UID\"`",
             );
         }
-        if container.allowed_images.is_none() && container.has_images() {
+        let is_machine = container.is_by(MACHINES);
+        let has_memory =
+            |job: &&Job| job.limits.as_ref().is_some_and(|limits| limits.amounts.memory.is_some());
+        if is_machine && jobs().filter(uses).any(|job| !has_memory(&job)) {
+            let message = format!(
+                "jobs in `{name}` have no limit of memory, and a machine's files are in memory: beside `layer_size`, what is below /run, /dev/shm and \
+                 other tmpfs(5) file systems, which its root can mount"
+            );
+            remark("machine-memory", message, "name `limits` with `memory` where `container` is named");
+        }
+        if container.allowed_images.is_none() && container.has_images() && !is_machine {
             let message = format!("jobs in `{name}` may name any image of any registry");
             remark("any-image", message, "write `allowed_images`, if that is not meant");
         }

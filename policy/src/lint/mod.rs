@@ -19,7 +19,7 @@ use cover::decides_all_of;
 pub struct Lint {
     /// A stable word: `shadowed`, `never-fits`, `everybody`, `matches-everything`, `contradiction`, `unknown-fact`,
     /// `other-account`, `unknown-value`, `not-forks`, `no-job`, `own-account`, `chosen-name`, `unpinned`,
-    /// `unused-container`, `one-id`, `store-at-home`, `any-image`.
+    /// `unused-container`, `one-id`, `store-at-home`, `machine-memory`, `any-image`.
     pub code: &'static str,
     /// Whether the policy does something else than it seems to: it admits jobs that a rule is to deny, or denies all.
     pub error: bool,
