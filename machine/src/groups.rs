@@ -50,11 +50,18 @@ fn mounted(controllers: &str) -> Option<PathBuf> {
 /// The groups that a machine of this name is to have of its own.
 pub(crate) fn own(name: &str) -> Result<Vec<PathBuf>, Trouble> {
     let found = of_process("self")?.into_iter().filter(|(controllers, _)| is_systemds(controllers));
-    Ok(found
+    let own: Vec<PathBuf> = found
         .filter_map(|(controllers, group)| {
             Some(mounted(&controllers)?.join(group.trim_start_matches('/')).join(name))
         })
-        .collect())
+        .collect();
+    match own.is_empty() {
+        // Its processes could not be found at its end.
+        true => {
+            Err(Trouble::new(format!("no hierarchy of control groups that systemd uses is below {MOUNTS}")))
+        }
+        false => Ok(own),
+    }
 }
 
 /// Makes them, bounds what can be made below them, and enters them.

@@ -3,8 +3,8 @@
 //! A line is `ids FIRST SIZE COUNT`: COUNT machines at a time, each with SIZE ids. Root of a machine has the first of its ids, and the account
 //! with the number N the one that is N above it.
 
-use crate::Trouble;
 use crate::places::{IDS, OWNERS, STATE};
+use crate::{Trouble, state};
 use nix::fcntl::{Flock, FlockArg};
 use nunbird_files::trusted::{Distrust, open_trusted};
 use std::fs::{self, File};
@@ -119,7 +119,14 @@ impl Ids {
             match Flock::lock(file.map_err(Trouble::of(&path))?, FlockArg::LockExclusiveNonblock) {
                 Ok(held) => {
                     let first = self.first.saturating_add(index.saturating_mul(self.size));
-                    return Ok(Range { first, size: self.size, _held: held });
+                    // A machine may live on without its keeper, and have ids by a SIZE that has been changed since.
+                    let ends_by = |first: u32, size: u32, other: u32| first.saturating_add(size) <= other;
+                    let is_free = state::reserved()?
+                        .iter()
+                        .all(|(known, of)| ends_by(*known, *of, first) || ends_by(first, self.size, *known));
+                    if is_free {
+                        return Ok(Range { first, size: self.size, _held: held });
+                    }
                 }
                 Err((_, nix::Error::EWOULDBLOCK)) => {}
                 Err((_, e)) => return Err(Trouble::of(&path)(e.into())),

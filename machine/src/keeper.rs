@@ -3,12 +3,10 @@
 
 use crate::ids::Range;
 use crate::places::MOUNTS;
-use crate::state::Note;
+use crate::state::{Note, machine_name};
 use crate::tree::Tree;
 use crate::{Trouble, account, groups, layer};
-use nix::fcntl::{OFlag, open};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use nunbird_files::identity::FileIdentity;
 use nunbird_messages::{Machine, MachineAccount, MachineAnswer, MachineBind};
@@ -30,6 +28,10 @@ use std::time::{Duration, Instant};
 
 /// How much of the console is kept, in bytes.
 const CONSOLE: usize = 4096;
+/// Of so many bytes of its layer one machine can have a file.
+const PAGE: u64 = 4096;
+/// The fewest files that a machine's layer has room for.
+const LEAST_INODES: u64 = 4096;
 /// Between two looks at whether it has ended.
 const GLANCE: Duration = Duration::from_millis(20);
 
@@ -98,10 +100,14 @@ fn boot(kept: &mut Kept<'_>, console: &Console) -> Result<(Child, i32), Trouble>
     let socket = Path::new(MOUNTS).join("notify");
     let notified = UnixDatagram::bind(&socket).map_err(Trouble::of("a socket"))?;
     let (read, write) = io::pipe().map_err(Trouble::of("pipe"))?;
-    let words = words(&kept.machine, &kept.range, short, &placed);
+    let words = words(&kept.machine, &kept.range, &machine_name(kept.decision), &placed);
     let environment = [
         c"PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
         c"LC_ALL=C".to_owned(),
+        // Its /tmp is a part of the layer, not a file system beside it.
+        c"SYSTEMD_NSPAWN_TMPFS_TMP=0".to_owned(),
+        // A lock of its own on the tree is a file that a killed one leaves behind.
+        c"SYSTEMD_NSPAWN_LOCK=0".to_owned(),
         c_word(format!("NOTIFY_SOCKET={}", socket.display())),
     ];
     let keeper = process::id();
@@ -113,6 +119,8 @@ fn boot(kept: &mut Kept<'_>, console: &Console) -> Result<(Child, i32), Trouble>
     });
     let child = child.map_err(Trouble::of("fork"))?;
     drop(write);
+    // A job that fills its memory ends its own processes. The fork is before this: what inherits a low score may take it back at any time.
+    spare("self");
     console.follow(read);
     let ready = wait(&child, &notified, kept.machine.ready, console);
     // Step N11.
@@ -123,6 +131,7 @@ fn boot(kept: &mut Kept<'_>, console: &Console) -> Result<(Child, i32), Trouble>
         })?;
         Ok(leader)
     });
+    spare(&child.pid().to_string());
     match verified {
         Ok(leader) => Ok((child, leader)),
         Err(trouble) => {
@@ -133,12 +142,19 @@ fn boot(kept: &mut Kept<'_>, console: &Console) -> Result<(Child, i32), Trouble>
     }
 }
 
+/// Keeps a process from the out-of-memory killer. Where that cannot be, as in a container of the host's, the machine is ended by its note.
+fn spare(process: &str) {
+    let _not_here = fs::write(format!("/proc/{process}/oom_score_adj"), "-1000");
+}
+
 /// Mounts the tree with its throw-away layer, and what of the host is in it.
 fn mount(kept: &Kept<'_>) -> Result<Vec<Placed>, Trouble> {
     let at = |name: &str| Path::new(MOUNTS).join(name);
     let step = |name: &'static str| move |e: io::Error| Trouble::new(format!("{name}: {e}"));
     let layer = kept.machine.layer;
-    mounts::make("tmpfs", Path::new(MOUNTS), &format!("size={layer},mode=0755"))
+    // An empty file costs memory, too, as much as a quarter of a page.
+    let inodes = (layer / PAGE).max(LEAST_INODES);
+    mounts::make("tmpfs", Path::new(MOUNTS), &format!("size={layer},nr_inodes={inodes},mode=0755"))
         .map_err(step("the machine's layer"))?;
     for name in ["tree", "upper", "work", "root", "binds", "proc", "sys"] {
         fs::create_dir(at(name)).map_err(step("the machine's layer"))?;
@@ -150,7 +166,7 @@ fn mount(kept: &Kept<'_>) -> Result<Vec<Placed>, Trouble> {
     let all = account::of_tree(&kept.range);
     let users = mounts::user_namespace(&all, &all).map_err(step("a user namespace"))?;
     let directory = kept.tree.directory()?;
-    let tree = mounts::mapped(&directory, &users, Allows { writing: false, privilege: true })
+    let tree = mounts::mapped(&directory, &users, Allows { writing: false, setuid: true })
         .map_err(|e| unmapped(Path::new(crate::places::TREES), &e))?;
     mounts::place(&tree, &at("tree")).map_err(step("the tree"))?;
     // Step N8.
@@ -178,7 +194,7 @@ fn mount(kept: &Kept<'_>) -> Result<Vec<Placed>, Trouble> {
             File::from(source.try_clone().map_err(step("a bind"))?).metadata().map_err(step("a bind"))?;
         let made = if kind.is_dir() { fs::create_dir(&path) } else { File::create(&path).map(drop) };
         made.map_err(step("a bind"))?;
-        let allows = Allows { writing: bind.writable, privilege: false };
+        let allows = Allows { writing: bind.writable, setuid: false };
         let mapped = mounts::mapped(&source, &users, allows).map_err(|e| unmapped(&bind.source, &e))?;
         mounts::place(&mapped, &path).map_err(step("a bind"))?;
         placed.push(Placed { path, bind: bind.clone() });
@@ -194,18 +210,18 @@ fn unmapped(path: &Path, error: &io::Error) -> Trouble {
     ))
 }
 
-/// What the user could not open is in no machine of theirs.
+/// What the user could not open is in no machine of theirs. The capabilities stay root's, which would open what links of /proc lead to.
 fn open_as_user(path: &Path, account: &MachineAccount) -> io::Result<OwnedFd> {
     Linux.set_groups(&account.groups)?;
     let opened = (|| {
         let _identity = FileIdentity::assume(account.ids.uid, account.ids.gid)?;
-        Ok(open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+        mounts::find(path)
     })();
     Linux.set_groups(&[])?;
     opened
 }
 
-fn words(machine: &Machine, range: &Range, short: &str, placed: &[Placed]) -> Vec<CString> {
+fn words(machine: &Machine, range: &Range, name: &str, placed: &[Placed]) -> Vec<CString> {
     let mut words: Vec<OsString> = [
         "systemd-nspawn",
         "--quiet",
@@ -218,11 +234,13 @@ fn words(machine: &Machine, range: &Range, short: &str, placed: &[Placed]) -> Ve
         "--link-journal=no",
         "--timezone=off",
         "--console=read-only",
+        // No machine needs it: it lifts limits of the kernel's.
+        "--drop-capability=CAP_SYS_RESOURCE",
     ]
     .map(OsString::from)
     .to_vec();
     words.push(format!("--directory={MOUNTS}/root").into());
-    words.push(format!("--machine=nb-{short}").into());
+    words.push(format!("--machine={name}").into());
     words.push(format!("--private-users={}:{}", range.first, range.size).into());
     if machine.host_network {
         words.push("--resolv-conf=copy-host".into());

@@ -44,7 +44,7 @@ fn prepare(
     decision: &str,
     machine: Machine,
     account: MachineAccount,
-    note: Note,
+    mut note: Note,
 ) -> Result<MachineAnswer, Trouble> {
     let program = open_trusted(Path::new(NSPAWN), &OWNERS);
     let program = program.map_err(|e| Trouble::new(format!("{e}; install systemd-container")))?;
@@ -54,6 +54,7 @@ fn prepare(
     let range = Ids::read()?.take(numbers)?;
     // Step N4.
     let tree = Tree::open(&machine.tree, machine.version.as_deref())?;
+    note.reserve(&range, &tree).map_err(Trouble::of("the machine's note"))?;
     let patience = Duration::from_secs(machine.ready.saturating_add(SLACK));
     let kept = Kept { decision, machine, account, note, range, tree, program };
     let (said, tell) = io::pipe().map_err(Trouble::of("pipe"))?;

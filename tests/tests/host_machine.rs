@@ -60,7 +60,7 @@ fn has(outcome: &StageOutcome, line: &str) {
 fn left(host: &Host) -> String {
     host.root(
         "ls /run/nunbird/machines 2>/dev/null; grep ' /run/nunbird' /proc/mounts; find /sys/fs/cgroup -name '*nunbird-machine*'; \
-         pgrep -x 'systemd-nspawn|nunbird-machine'; :",
+         find /run/systemd/nspawn -name 'nb-*' -o -name 'inode-*' 2>/dev/null; pgrep -x 'systemd-nspawn|nunbird-machine'; :",
     )
     .success()
 }
@@ -78,7 +78,7 @@ fn a_whole_job_runs_in_a_booted_machine_as_its_user_within_its_limits() {
     let world = host.world();
     let outcome = world
         .job()
-        .script("id -un; id -u; systemctl is-system-running; ps -p 1 -o comm=; echo hello >made; stat -c '%U %u' made; echo to''ken: $SECRET; (exec -a nbt-service sleep 300) >&- 2>&- & sed -n 's/^/map/p' /proc/self/uid_map; ! { systemctl show nunbird-job.service; cat /proc/$(pgrep -of nunbird-job/agent)/environ; cat /etc/nunbird-job/*; cat /proc/[0-9]*/cmdline; } 2>/dev/null | grep -qa hidden-val[u]e || echo lea''ked")
+        .script("grep CapBnd /proc/1/status; df --output=itotal / | tail -n 1 | tr -d ' '; df --output=target /tmp | tail -n 1; id -un; id -u; systemctl is-system-running; ps -p 1 -o comm=; echo hello >made; stat -c '%U %u' made; echo to''ken: $SECRET; (exec -a nbt-service sleep 300) >&- 2>&- & sed -n 's/^/map/p' /proc/self/uid_map; ! { systemctl show nunbird-job.service; cat /proc/$(pgrep -of nunbird-job/agent)/environ; cat /etc/nunbird-job/*; cat /proc/[0-9]*/cmdline; } 2>/dev/null | grep -qa hidden-val[u]e || echo lea''ked")
         .after_script("echo and af''ter; cat made; pgrep -cf '^nbt-service 300'")
         .variable("SECRET", "hidden-value")
         .run()
@@ -89,6 +89,17 @@ fn a_whole_job_runs_in_a_booted_machine_as_its_user_within_its_limits() {
         assert!(outcome.log().contains(words), "{words:?} is not in the log:\n{}", outcome.log());
     }
     assert!(!outcome.log().contains("leaked"), "{}", outcome.log());
+    // What one machine can take of memory: 2 GiB, with a file for each page, and nothing beside it.
+    assert!(outcome.log().contains("\n524288\n/\n"), "{}", outcome.log());
+    let bounding = outcome
+        .log()
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:"))
+        .expect("capabilities")
+        .trim()
+        .to_owned();
+    let bounding = u64::from_str_radix(&bounding, 16).expect("a number");
+    assert_eq!(bounding & (1 << 24), 0, "CAP_SYS_RESOURCE");
     assert!(outcome.log().contains(&format!("map         0 {FIRST}      65536")), "{}", outcome.log());
     println!("{}", outcome.log().lines().find(|line| line.contains("ready after")).expect("a time"));
     nothing_left(&host);
@@ -243,11 +254,61 @@ fn what_a_runner_that_was_killed_leaves_is_swept() {
     let stage = session.run_text("build_script", DEEP);
     has(&stage, "70 and 20 levels");
     assert!(!left(&host).is_empty());
-    // The keeper first, which is no process of the runner's any more.
-    host.root("pkill -KILL -x nunbird-machine; systemctl kill --signal=KILL --kill-whom=main nbt-runner.service; sleep 1; systemctl restart nbt-runner.service").success();
+    let spared = "for p in $(pgrep -x 'nunbird-machine|systemd-nspawn'); do cat /proc/$p/oom_score_adj; done | sort | uniq -c; cat /proc/$(pgrep -u {first} -xo systemd)/oom_score_adj";
+    // Root of a host that is a container may not.
+    let score = host
+        .root("{ echo -1000 >/proc/self/oom_score_adj; } 2>/dev/null; cat /proc/self/oom_score_adj")
+        .success();
+    let spared = host.root(&spared.replace("{first}", &FIRST.to_string())).success();
+    assert_eq!(
+        spared.split_whitespace().collect::<Vec<_>>(),
+        ["2", score.trim(), "0"],
+        "keeper, systemd-nspawn and the machine's first"
+    );
+    // Without its keeper the machine lives on, and nothing is locked. Its ids and its tree are its own all the same.
+    host.root("pkill -KILL -x nunbird-machine; sleep 1; ! pgrep -x nunbird-machine").success();
+    let locked = host.root("flock -n -x /run/nunbird/machines/.ids-0 true && flock -n -x /var/lib/nunbird/machines/debian/1/lock true && echo none").success();
+    assert_eq!(locked, "none");
+    let note = host.root("cat /run/nunbird/machines/*").success();
+    assert!(note.contains(&format!("ids {FIRST} 65536\ntree debian/1\nkeeper ")), "{note}");
+    let other = host.world().job().user("bob");
+    let mut others = begun(&other);
+    let ids = others.run_text(
+        "build_script",
+        "cat /proc/self/uid_map; ! echo -500 >/proc/self/oom_score_adj || echo shiel''ded",
+    );
+    assert!(
+        ids.stdout.contains(&(FIRST + 65_536).to_string()) && !ids.stdout.contains("shielded"),
+        "{}",
+        ids.log
+    );
+    assert!(others.cleanup().succeeded());
+    host.root("systemctl kill --signal=KILL --kill-whom=main nbt-runner.service; sleep 1; systemctl restart nbt-runner.service").success();
     host.root("nunbirdctl sweep").success();
     nothing_left(&host);
     assert!(host.world().records().is_empty());
+}
+
+#[needs(host)]
+fn a_device_of_a_tree_opens_nothing_and_a_link_of_proc_is_no_way_to_a_file() {
+    let host = host("root = true\n");
+    let tree = "/var/lib/nunbird/machines/debian/1/tree";
+    host.root(&format!("mknod -m 666 {tree}/zero c 1 5")).success();
+    let outcome = host
+        .world()
+        .job()
+        .script("ls -l /zero; ! head -c 4 /zero >/dev/null || echo op''ened; head -c 4 /dev/zero >/dev/null && echo own de''vice")
+        .run()
+        .expect_success();
+    assert!(outcome.log().contains("own device"), "{}", outcome.log());
+    assert!(!outcome.log().contains("\nopened"), "{}", outcome.log());
+    // The host reads these files of a tree before it boots: a device or a FIFO is not opened.
+    host.root(&format!("cd {tree}/etc && mv passwd passwd- && mkfifo passwd")).success();
+    let outcome = host.world().job().script("true").run();
+    assert_ne!(outcome.status, Status::Success, "{}", outcome.log());
+    let audit = host.root("grep '\"code\":\"machine\"' /var/log/nunbird/audit.jsonl | tail -n 1").success();
+    assert!(audit.contains("etc/passwd of the tree: no regular file"), "{audit}");
+    nothing_left(&host);
 }
 
 #[needs(host)]
@@ -325,7 +386,7 @@ fn what_is_not_roots_or_has_accounts_ids_boots_nothing_and_a_machine_that_does_n
         (
             "mv /etc/nunbird/machine-ids /root/".to_owned(),
             "no machine runs on this host before",
-            "mv /root/machines /etc/nunbird/".to_owned(),
+            "mv /root/machine-ids /etc/nunbird/".to_owned(),
         ),
         (format!("mv {tree}/lock /root/"), "lock", format!("mv /root/lock {tree}/")),
     ] {

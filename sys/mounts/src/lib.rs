@@ -2,7 +2,7 @@
 //!
 //! All of it takes `CAP_SYS_ADMIN`. Directories and files are named by descriptors: a path is only what the caller has made itself.
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nunbird_sys::fork::fork_into;
@@ -37,8 +37,8 @@ struct Attributes {
 pub struct Allows {
     /// Writing.
     pub writing: bool,
-    /// Setuid programs and device files.
-    pub privilege: bool,
+    /// Setuid programs.
+    pub setuid: bool,
 }
 
 /// Gives this process a mount namespace of its own, from which nothing reaches the one before.
@@ -51,19 +51,18 @@ pub fn own_namespace() -> io::Result<()> {
     Ok(mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?)
 }
 
-/// Mounts a new file system at a directory of the caller's.
+/// Mounts a new file system at a directory of the caller's. Device files work in none.
 ///
 /// # Errors
 /// As mount(2).
 pub fn make(kind: &str, at: &Path, options: &str) -> io::Result<()> {
-    let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
-    // Inside a machine both are to work: its root is nobody here.
-    let flags = if kind == "overlay" { MsFlags::empty() } else { flags };
+    // Setuid programs of a machine are to work in it: its root is nobody here. A device is the host's, whoever opens it.
+    let flags = if kind == "overlay" { MsFlags::empty() } else { MsFlags::MS_NOSUID } | MsFlags::MS_NODEV;
     Ok(mount(Some(kind), at, Some(kind), flags, Some(options))?)
 }
 
 /// A copy of the mount that this file or directory is on, beginning at it, whose owners are those of a user namespace and which allows this
-/// and no more. It has no place yet.
+/// and no more. Device files do not work there. It has no place yet.
 ///
 /// # Errors
 /// As open_tree(2) and mount_setattr(2): `EINVAL` where the file system knows no such mounts, `ENOSYS` before Linux 5.12.
@@ -83,12 +82,12 @@ pub fn mapped(of: &impl AsFd, users: &impl AsFd, allows: Allows) -> io::Result<O
     }
     // SAFETY: open_tree(2) has just made this descriptor; no other value owns it.
     let tree = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut set = ATTR_IDMAP;
+    let mut set = ATTR_IDMAP | ATTR_NODEV;
     if !allows.writing {
         set |= ATTR_RDONLY;
     }
-    if !allows.privilege {
-        set |= ATTR_NOSUID | ATTR_NODEV;
+    if !allows.setuid {
+        set |= ATTR_NOSUID;
     }
     let userns_fd = u64::try_from(users.as_fd().as_raw_fd()).map_err(io::Error::other)?;
     let attributes = Attributes { set, clear: 0, propagation: 0, userns_fd };
@@ -126,15 +125,30 @@ pub fn place(mount: &OwnedFd, at: &Path) -> io::Result<()> {
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Opens a file below a directory as a process would whose root that is: no symbolic link and no `..` leads out of it.
+/// Opens a regular file below a directory as a process would whose root that is: no symbolic link and no `..` leads out of it. To open a
+/// device or a FIFO may do something, so that the file is looked at first.
+///
+/// # Errors
+/// As openat2(2); `InvalidInput` where it is no regular file.
+pub fn open_inside(root: &impl AsFd, path: &Path) -> io::Result<File> {
+    let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve);
+    let found = File::from(openat2(root, path, how)?);
+    if !found.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
+    }
+    File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+}
+
+/// Finds a file or directory by an absolute path, with the rights that this thread has for files. Links of proc(5) that lead to another
+/// process's files are none.
 ///
 /// # Errors
 /// As openat2(2).
-pub fn open_inside(root: &impl AsFd, path: &Path) -> io::Result<File> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    let how = OpenHow::new().flags(flags).resolve(resolve);
-    Ok(File::from(openat2(root, path, how)?))
+pub fn find(path: &Path) -> io::Result<OwnedFd> {
+    let how =
+        OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    Ok(openat2(AT_FDCWD, path, how)?)
 }
 
 /// A user namespace with these maps (user_namespaces(7)): lines of a number inside, a number outside and a count.
@@ -172,4 +186,41 @@ pub fn user_namespace(uids: &str, gids: &str) -> io::Result<File> {
 
 fn c_path(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{find, open_inside};
+    use std::fs::{self, File};
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    #[test]
+    fn what_is_no_regular_file_of_a_tree_is_not_opened_and_no_link_leads_out_of_it() {
+        let tree = tempfile::tempdir().expect("a directory");
+        fs::create_dir(tree.path().join("etc")).expect("a directory");
+        fs::write(tree.path().join("etc/passwd"), "root\n").expect("a file");
+        for (name, target) in
+            [("absolute", "/etc/passwd"), ("out", "../../../../../etc/hostname"), ("self", "/proc/self/exe")]
+        {
+            symlink(target, tree.path().join(name)).expect("a link");
+        }
+        let fifo = tree.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+        let root = File::open(tree.path()).expect("the tree");
+        let read = |name: &str| open_inside(&root, Path::new(name)).and_then(std::io::read_to_string);
+        assert_eq!(read("absolute").expect("a file of the tree"), "root\n");
+        assert!(read("out").is_err() && read("self").is_err());
+        for name in ["fifo", "etc", "."] {
+            assert_eq!(read(name).expect_err("no file").kind(), std::io::ErrorKind::InvalidInput, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_link_to_another_processs_files_is_none() {
+        assert!(
+            find(Path::new("/proc/self/exe")).is_err() && find(Path::new("/proc/self/root/etc")).is_err()
+        );
+        assert!(find(Path::new("/etc/passwd")).is_ok());
+    }
 }
