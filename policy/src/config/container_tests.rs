@@ -213,7 +213,7 @@ fn containers_that_do_less_than_they_seem_to_are_remarked() {
     let machine = "[container.c]\nengine = \"nspawn\"\nallowed_images = [\"debian\"]\n";
     for (limits, expected) in [
         ("", &["machine-memory"][..]),
-        ("limits = \"l\"\n[limits.l]\ntasks = 100\n", &["machine-memory"]),
+        ("limits = \"l\"\n[limits.l]\npids = 100\n", &["machine-memory"]),
         ("limits = \"l\"\n[limits.l]\nmemory = \"1GiB\"\n", &[]),
     ] {
         let one = parse(&format!("{BASE}[job]\ncontainer = \"c\"\n{limits}{machine}")).expect("a policy");
