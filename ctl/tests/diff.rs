@@ -16,12 +16,13 @@ fn base(key: &str) -> Text {
         (header.to_owned(), pairs.collect())
     };
     let url = "\"https://gitlab.example.org\"";
+    let of_machines = ["container[].layer_size", "container[].ready_timeout"].contains(&key);
     let mut text: Text = vec![
         table("", &[]),
         table("[[gitlab]]", &[("name", "\"main\""), ("url", url), ("audience", url)]),
         table("[limits.one]", &[("memory", "\"1GiB\""), ("cpus", "\"1\""), ("pids", "10")]),
         table("[scheduler.one]", &[("description", "\"/etc/one\"")]),
-        table("[container.one]", &[("engine", "\"podman\"")]),
+        table("[container.one]", &[("engine", if of_machines { "\"nspawn\"" } else { "\"podman\"" })]),
         table("[map.one]", &[("file", "\"/etc/map\"")]),
         table("[profile.one]", &[]),
         table("[[rule]]", &[("name", "\"all\""), ("run_as", "\"$user_login\"")]),
