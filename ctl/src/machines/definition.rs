@@ -181,6 +181,9 @@ fn check_image(text: &str) -> Result<(), String> {
                 .to_owned(),
         );
     }
+    if !text.starts_with("docker:") && !text.split_once(':').is_some_and(|(_, path)| path.starts_with('/')) {
+        return Err("write the directory's absolute path: a build does not run in this directory".to_owned());
+    }
     match !rest.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()) {
         true => Ok(()),
         false => Err("name an image after the colon, without blanks".to_owned()),
@@ -444,6 +447,10 @@ mod tests {
             ("[source]\nsuite = \"sid\"\npakages = []", "3:1: unknown key `pakages`; write `packages`"),
             ("keep = 3", "1:1: no [source]; add"),
             ("[source]\nmirror = \"http://a\"", "1:1: no source of the tree; write exactly one"),
+            (
+                "[source]\noci = \"dir:layout\"",
+                "2:7: `dir:layout` is not possible here; write the directory's absolute path",
+            ),
             ("[source]\nsuite = \"sid\"\noci = \"oci:/a\"", "1:1: several sources of one tree: suite, oci"),
             (
                 "[source]\nsuite = \"sid\"\nsha256 = \"a\"",
