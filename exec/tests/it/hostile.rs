@@ -11,7 +11,7 @@ fn refused(text: &str, word: &str) -> String {
     let failure = of(text).bad("job");
     assert!(failure.contains(word), "{word}\n{}", failure.chars().take(500).collect::<String>());
     assert!(failure.len() < 5000, "{} bytes", failure.len());
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
     failure
 }
 

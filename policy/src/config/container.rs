@@ -367,8 +367,12 @@ fn check_machine(table: &Section<'_>, one: &ContainerPolicy) {
         ),
         false => (&["layer_size", "ready_timeout"], "only `nspawn` has this"),
     };
-    for key in keys.iter().filter(|key| table.has(key)) {
-        table.find_at(key, what, "remove the line, or name another engine");
+    // A default says nothing, and is what `nunbirdctl` writes for every key.
+    let plain = (CONTAINER_KEYS.defaults)();
+    for key in CONTAINER_KEYS.keys.iter().filter(|key| keys.contains(&key.name()) && table.has(key.name())) {
+        if key.value(one) != key.value(&plain) {
+            table.find_at(key.name(), what, "remove the line, or name another engine");
+        }
     }
 }
 

@@ -79,7 +79,7 @@ fn what_is_wrong_with_subordinate_ids_is_found() {
     assert_one(
         &found,
         "remark subordinate-ids",
-        &["nbt_cyn has none in /etc/subuid", "usermod --add-subuids 422085536-422151071 nbt_cyn"],
+        &["nbt_cyn has none in /etc/subuid", "usermod --add-subuids 432095539-432161074 nbt_cyn"],
     );
     assert_one(&found, "remark subordinate-ids", &["nbt_cyn has none in /etc/subgid", "--add-subgids"]);
     // Where one id is what the site wants, none are missed.
