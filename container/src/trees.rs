@@ -14,7 +14,7 @@ const CURRENT: &str = "current";
 /// The longest manifest, in bytes.
 const LONGEST: u64 = 64 << 10;
 /// The most names that a user reads.
-const TOLD: usize = 20;
+const LISTED: usize = 20;
 
 /// The tree that an image's name means.
 pub(crate) fn find(image: &Image) -> Result<Resolved, Failure> {
@@ -76,7 +76,7 @@ fn known(trees: &Path) -> Vec<String> {
             }
         }
     }
-    all.truncate(TOLD);
+    all.truncate(LISTED);
     all.iter().map(|name| format!("`{}`", Untrusted(name))).collect()
 }
 

@@ -63,9 +63,9 @@ impl Ids {
         for line in lines.filter(|line| !line.is_empty()) {
             let words: Vec<&str> = line.split_whitespace().collect();
             let &["ids", first, size, count] = words.as_slice() else {
-                return Err(format!("expected `ids FIRST SIZE COUNT`, not `{line}`"));
+                return Err(format!("expected `ids FIRST SIZE COUNT`, found `{line}`"));
             };
-            let number = |word: &str| word.parse::<u32>().map_err(|_| format!("`{word}` is no number"));
+            let number = |word: &str| word.parse::<u32>().map_err(|_| format!("`{word}` is not a number"));
             let ids = Ids { first: number(first)?, size: number(size)?, count: number(count)? };
             if found.replace(ids).is_some() {
                 return Err("a second line `ids`".to_owned());

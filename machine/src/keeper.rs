@@ -72,13 +72,13 @@ pub(crate) fn keep(
                 began.elapsed().as_secs_f64()
             );
             // First of all: who has heard the answer ends, and this process must not end with it.
-            let told = process::outlive_parent().and_then(|()| answer(MachineAnswer::Started(note)));
-            if told.is_err() {
-                // Nobody waits for the machine. Its first process outlives systemd-nspawn.
+            let answered = process::outlive_parent().and_then(|()| answer(MachineAnswer::Started(note)));
+            if answered.is_err() {
+                // No process waits for the machine. Its first process outlives systemd-nspawn.
                 let _already_gone = kill(Pid::from_raw(leader), Signal::SIGKILL);
                 let _already_gone = child.signal(signals::KILL);
             }
-            child.wait().and(told)
+            child.wait().and(answered)
         }
         Err(trouble) => {
             let console = if trouble.console.is_empty() { console.text() } else { trouble.console };

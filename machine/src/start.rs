@@ -63,9 +63,9 @@ fn prepare(
     let keeper = fork_into(|| {
         let Some((mut tell, kept)) = tell.take().zip(kept.take()) else { return 1 };
         let answer = |answer: MachineAnswer| {
-            let told = tell.write_all(&answer.to_bytes());
+            let written = tell.write_all(&answer.to_bytes());
             drop(tell);
-            told
+            written
         };
         i32::from(keeper::keep(kept, parent, answer).is_err())
     });
@@ -73,7 +73,7 @@ fn prepare(
     drop(tell);
     let bytes = answer::read_to_end(said, MAX_MACHINE_ANSWER, patience);
     let answer = bytes.and_then(|bytes| {
-        MachineAnswer::from_bytes(&bytes).map_err(|_| io::Error::other("it has ended without a word"))
+        MachineAnswer::from_bytes(&bytes).map_err(|_| io::Error::other("it ended without an answer"))
     });
     if matches!(answer, Ok(MachineAnswer::Started(_))) {
         // The keeper has these locks; to drop them here would unlock them (flock(2)).
@@ -93,12 +93,12 @@ fn check(machine: &Machine, account: &MachineAccount) -> Result<(), Trouble> {
     let binds = || machine.binds.iter().all(|bind| sound(&bind.source) && sound(&bind.target));
     match () {
         () if ids.uid == 0 || ids.gid == 0 || !text(&ids.name) => {
-            Err(Trouble::new("the account is none of a user"))
+            Err(Trouble::new("the account is not a user's"))
         }
         () if !sound(&account.home) || account.home.to_string_lossy().contains(':') => {
             Err(Trouble::new("the home directory of the account cannot be in a user database"))
         }
-        () if !sound(&machine.directory) || !binds() => Err(Trouble::new("a path of the order is none")),
+        () if !sound(&machine.directory) || !binds() => Err(Trouble::new("a path of the order is malformed")),
         () if machine.ready > LONGEST_READY => Err(Trouble::new("the time to be ready is out of bounds")),
         () => Ok(()),
     }

@@ -27,7 +27,7 @@ pub(crate) fn check(decision: &str) -> Result<(), Trouble> {
     if decision.len() == 32 && decision.bytes().all(digit) {
         return Ok(());
     }
-    Err(Trouble::new("the id of the decision is none"))
+    Err(Trouble::new("the decision id is not 32 hexadecimal digits"))
 }
 
 /// What systemd-nspawn calls a machine: a name of a host, 64 characters at most.

@@ -37,7 +37,7 @@ impl Tree {
     /// Nothing where it is removed meanwhile.
     fn try_open(name: &str, version: Option<&str>, is_last: bool) -> Result<Option<Self>, Trouble> {
         if !is_plain(name) || version.is_some_and(|version| !is_plain(version)) {
-            return Err(Trouble::new("the name of the tree or its version is none"));
+            return Err(Trouble::new("the name of the tree or its version is malformed"));
         }
         let of_name = Path::new(TREES).join(name);
         opened(&of_name)?;
@@ -48,7 +48,7 @@ impl Tree {
                 let target = fs::read_link(&link).map_err(Trouble::of(&link.to_string_lossy()))?;
                 let target = target.to_str().filter(|target| is_plain(target));
                 target
-                    .ok_or_else(|| Trouble::new(format!("{}: no name of a version", link.display())))?
+                    .ok_or_else(|| Trouble::new(format!("{}: no link to a version", link.display())))?
                     .to_owned()
             }
         };

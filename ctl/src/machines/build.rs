@@ -198,7 +198,7 @@ impl Work<'_> {
         }
     }
 
-    /// From a copy that only root can change, whoever can change the tarball.
+    /// From a copy that only root can change, because others may be able to change the tarball.
     fn tarball(&self, path: &Path, sha256: Option<&str>, tree: &Path) -> Result<String, CtlError> {
         (self.say)(&format!("unpacking {}", path.display()));
         if sha256.is_none() {

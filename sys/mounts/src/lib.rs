@@ -56,7 +56,7 @@ pub fn own_namespace() -> io::Result<()> {
 /// # Errors
 /// As mount(2).
 pub fn make(kind: &str, at: &Path, options: &str) -> io::Result<()> {
-    // Setuid programs of a machine are to work in it: its root is nobody here. A device is the host's, whoever opens it.
+    // Setuid programs of a machine are to work in it: its root is nobody here. A device is the host's for every process.
     let flags = if kind == "overlay" { MsFlags::empty() } else { MsFlags::MS_NOSUID } | MsFlags::MS_NODEV;
     Ok(mount(Some(kind), at, Some(kind), flags, Some(options))?)
 }
