@@ -98,8 +98,8 @@ deny: $(TOOLS)/bin/cargo-deny
 	@$(CARGO) tree --locked -p nunbird-auth -e normal --prefix none | awk '{print $$1}' | LC_ALL=C sort -u \
 	  | diff auth/dependencies.txt - || { echo "nunbird-auth links other crates than auth/dependencies.txt lists"; exit 1; }
 
-# Tests of one program at once. Most of them wait, for a limit of time, a scheduler or a boot.
-TEST_THREADS ?= $(shell echo $$((3 * $$(nproc))))
+# Tests of one program at once. Most of them wait, for a limit of time, a scheduler or a boot, and two programs run at once.
+TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 
 # Each test program is in one of the two rows (tests/tests/ci.rs sees to it), which take the same time.
 define FIRST_ROW
