@@ -29,7 +29,7 @@ step() {
 }
 
 echo "preparing a fresh host (not counted)"
-DEB_COMPRESSION=gzip "$here/deb/build.sh" --prebuilt "$programs" --out "$work/deb" >"$work/out" 2>&1 || { cat "$work/out" >&2; exit 1; }
+DEB_COMPRESSION=none "$here/deb/build.sh" --prebuilt "$programs" --out "$work/deb" >"$work/out" 2>&1 || { cat "$work/out" >&2; exit 1; }
 boot hour
 cp "$work"/deb/nunbird_*.deb "$tree/root/"
 cp "$here/booted/gitlab.py" "$tree/usr/local/bin/gitlab.py"

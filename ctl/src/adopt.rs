@@ -18,8 +18,8 @@ use crate::{
 use kept::Changed;
 use nunbird_handover::Untrusted;
 use nunbird_policy::{
-    CONFIGURATIONS, DEFAULT_CONFIGURATION, Downscope, GitLabServer, NO_GITLAB_SERVER, Policy, Reading,
-    SourceFile, check_url, listed,
+    CONFIGURATIONS, DEFAULT_CONFIGURATION, Dialect, Downscope, GitLabServer, NO_GITLAB_SERVER, Policy,
+    Reading, SourceFile, check_url, listed,
 };
 use place::Place;
 use runners::{Adopted, Runner};
@@ -86,6 +86,8 @@ struct Plan {
     new_list: String,
     /// The lines of the list that are new or different.
     lines: Vec<String>,
+    /// What a line of the list says of the proxy.
+    proxy: Option<String>,
     findings: Vec<Finding>,
     /// What would become of the job whose token was given, for each configuration.
     explained: Vec<String>,
@@ -99,7 +101,11 @@ impl Plan {
                 String::from_utf8(bytes).map_err(|_| CtlError::new(format!("{CONFIGURATIONS}: not UTF-8")))
             })
             .transpose()?;
+        let (proxy, auth_file) = options.proxy.checked()?;
+        let auth_file =
+            auth_file.map_or_else(String::new, |file| format!(" proxy_auth_file={}", file.display()));
         let mut plan = Plan {
+            proxy: proxy.map(|proxy| format!("proxy={proxy}{auth_file}")),
             config: options.runner_config.clone(),
             text,
             is_roots,
@@ -166,20 +172,34 @@ impl Plan {
         Ok(())
     }
 
-    /// Adds the file to the list, with a server where it names none.
+    /// Adds the file to the list, with a server where it names none, and with its proxy.
     fn list(&mut self, options: &Adopt, file: &Path, runners: &[Runner], sources: &[SourceFile]) {
-        if file == Path::new(DEFAULT_CONFIGURATION) {
+        let read = Policy::read_partially(&self.with_list(file, sources.to_vec()));
+        let is_default = file == Path::new(DEFAULT_CONFIGURATION);
+        let is_native = read.policy.as_ref().is_some_and(|policy| policy.dialect == Dialect::Native);
+        if self.proxy.is_some() && (is_native || is_default) {
+            let message = format!(
+                "{}: --proxy is for a listed file of Jacamar CI's",
+                Untrusted(&file.to_string_lossy())
+            );
+            self.findings.push(Finding::error(
+                "adopt",
+                message,
+                "write `proxy = \"http://HOST:PORT\"` in its [[gitlab]]",
+            ));
             return;
         }
-        let lacks_server = Policy::read_partially(&self.with_list(file, sources.to_vec()))
-            .findings
-            .iter()
-            .any(|finding| finding.message == NO_GITLAB_SERVER);
+        if is_default {
+            return;
+        }
+        let lacks_server = read.findings.iter().any(|finding| finding.message == NO_GITLAB_SERVER);
+        let servers = read.policy.as_ref().map_or(&[][..], |policy| &policy.gitlab);
+        let own = servers.first().map(|server| server.url.clone()).filter(|_| !lacks_server);
         let is_listed = self.new_list.lines().any(|line| listed(line).0 == file);
-        if is_listed && !lacks_server {
+        if is_listed && !lacks_server && self.proxy.is_none() {
             return;
         }
-        match self.line(options, file, runners, is_listed, lacks_server) {
+        match self.line(options, file, runners, is_listed, own) {
             Ok(line) => {
                 let others = self.new_list.lines().filter(|line| listed(line).0 != file);
                 let text: String = others.chain([line.as_str()]).map(|line| format!("{line}\n")).collect();
@@ -198,7 +218,7 @@ impl Plan {
         file: &Path,
         runners: &[Runner],
         is_listed: bool,
-        lacks_server: bool,
+        own: Option<String>,
     ) -> Result<String, Finding> {
         let shown = file.to_string_lossy();
         let others = || format!("others than root can change {}", self.config.display());
@@ -211,13 +231,14 @@ impl Plan {
             let help = format!("if that is the site's configuration, add --configuration {}", file.display());
             return Err(Finding::error("adopt", message, help));
         }
-        if !lacks_server {
+        if own.is_some() && self.proxy.is_none() {
             return Ok(shown.into_owned());
         }
-        let url = match &options.gitlab_server {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None if self.is_roots => server_of(file, runners)?,
-            None => {
+        let url = match (own, &options.gitlab_server) {
+            (Some(own), _) => own,
+            (None, Some(url)) => url.trim_end_matches('/').to_owned(),
+            (None, None) if self.is_roots => server_of(file, runners)?,
+            (None, None) => {
                 let message = format!("{}, so the server of its runners is not taken from there", others());
                 return Err(Finding::error(
                     "adopt",
@@ -232,7 +253,8 @@ impl Plan {
             let message = format!("{}: not the URL of a GitLab server", Untrusted(&url));
             return Err(Finding::error("adopt", message, help));
         }
-        Ok(format!("{shown} {url}"))
+        let proxy = self.proxy.as_ref().map_or_else(String::new, |proxy| format!(" {proxy}"));
+        Ok(format!("{shown} {url}{proxy}"))
     }
 
     /// The sources with the list as it will be.

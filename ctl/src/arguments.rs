@@ -2,6 +2,7 @@
 
 mod history;
 mod machines;
+mod server;
 mod user;
 
 use crate::output::Format;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 pub(crate) use history::{Audit, Metrics, Report};
 pub(crate) use machines::{Machines, MachinesAction};
+pub(crate) use server::ServerProxy;
 pub(crate) use user::{Setup, User, UserAction, UserHost};
 
 /// Checks, explains and tests a site's Nunbird configuration, and reads its audit file.
@@ -138,7 +140,7 @@ pub(crate) enum Command {
     /// Switch the runners that call Jacamar CI to Nunbird, with their configurations; or back.
     #[command(
         after_help = "examples:\n  nunbirdctl adopt --dry-run\n  nunbirdctl adopt --token token.jwt\n  \
-                      nunbirdctl adopt --undo\n\nIn gitlab-runner's config.toml the paths of Jacamar CI's programs \
+                      nunbirdctl adopt --proxy http://proxy.example.org:3128\n  nunbirdctl adopt --undo\n\nIn gitlab-runner's config.toml the paths of Jacamar CI's programs \
                       are replaced, and the configurations that its runners name are added to \
                       /etc/nunbird/configurations, with the server of the runner if the file has none. Everything is \
                       checked first as by `doctor`; with an error nothing changes and the exit status is 3."
@@ -473,6 +475,8 @@ pub(crate) struct Adopt {
     /// gitlab-runner's configuration.
     #[arg(long, value_name = "URL")]
     pub(crate) gitlab_server: Option<String>,
+    #[command(flatten)]
+    pub(crate) proxy: ServerProxy,
     /// A configuration that runners may name. Needed for each if others than root can change gitlab-runner's configuration.
     #[arg(long, value_name = "FILE")]
     pub(crate) configuration: Vec<PathBuf>,
@@ -504,6 +508,8 @@ pub(crate) struct Migrate {
     /// The audience of the jobs' id tokens, if the file has no `jwt_required_aud` or another one.
     #[arg(long, value_name = "URL")]
     pub(crate) audience: Option<String>,
+    #[command(flatten)]
+    pub(crate) proxy: ServerProxy,
     /// Write the text to this file in place of printing it, atomically and only if all of it could
     /// be migrated.
     #[arg(long, value_name = "FILE")]

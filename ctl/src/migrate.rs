@@ -46,7 +46,9 @@ fn given(options: &Migrate) -> Result<ServerOptions, CtlError> {
         check_url(url)
             .map_err(|help| CtlError::new(format!("--gitlab-server {}: {help}", Untrusted(url))))?;
     }
-    Ok(ServerOptions { gitlab_server, audience: options.audience.clone() })
+    let audience = options.audience.clone();
+    let (proxy, proxy_auth_file) = options.proxy.checked()?;
+    Ok(ServerOptions { gitlab_server, audience, proxy, proxy_auth_file })
 }
 
 /// Reports what is not migrated, and what `check` would find in the text.

@@ -44,7 +44,11 @@ boot() { # NAME
   # Everybody may write to /var/tmp: a new name, in which nobody has put a directory or a link beforehand.
   base=$(mktemp -d "/var/tmp/nbt_$1.XXXXXX") || exit 1
   tree=$base/root
-  cp -aT --reflink=auto "$cached" "$tree" || exit 1
+  # A layer on the cached tree; a copy where the file system below /var/tmp can be no upper layer.
+  mkdir "$tree" "$base/upper" "$base/work"
+  if ! mount -t overlay -o "lowerdir=$cached,upperdir=$base/upper,workdir=$base/work" nbt "$tree" 2>/dev/null; then
+    cp -aT --reflink=auto "$cached" "$tree" || exit 1
+  fi
   : >"$tree/etc/machine-id"
   : >"$tree/etc/fstab"
   echo nbt-host >"$tree/etc/hostname"
@@ -100,7 +104,10 @@ end_host() {
       find "/sys/fs/cgroup/$one/$booted_name" -depth -type d -exec rmdir {} + 2>/dev/null
     done
   fi
-  [ -z "$base" ] || rm -rf --one-file-system "$base"
+  if [ -n "$base" ]; then
+    ! mountpoint -q "$base/root" || umount "$base/root" || umount --lazy "$base/root"
+    rm -rf --one-file-system "$base"
+  fi
   ! type at_end >/dev/null 2>&1 || at_end
   exit "$status"
 }

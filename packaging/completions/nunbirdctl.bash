@@ -431,7 +431,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__adopt)
-            opts="-h --runner-config --runner-user --unit --program --gitlab-server --configuration --token --allow --dry-run --undo --state --format --help"
+            opts="-h --runner-config --runner-user --unit --program --gitlab-server --proxy --proxy-auth-file --configuration --token --allow --dry-run --undo --state --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -454,6 +454,14 @@ _nunbirdctl() {
                     return 0
                     ;;
                 --gitlab-server)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proxy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proxy-auth-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2081,7 +2089,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__migrate)
-            opts="-h --gitlab-server --audience --output --format --help"
+            opts="-h --gitlab-server --audience --proxy --proxy-auth-file --output --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2092,6 +2100,14 @@ _nunbirdctl() {
                     return 0
                     ;;
                 --audience)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proxy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proxy-auth-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -336,6 +336,8 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l runner-u
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l unit -d 'gitlab-runner\'s unit; by default the service that its processes run in' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l program -d 'The path of nunbird-auth, if it is not the package\'s' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l gitlab-server -d 'The URL of the GitLab server for files that name none, in place of the runner\'s. Needed if others than root can change gitlab-runner\'s configuration' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l proxy -d 'The forward proxy by which the GitLab server is reached, `http://HOST:PORT`. The environment\'s is never used' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l proxy-auth-file -d 'A file with one line `USER:PASSWORD` for the proxy, which only root and nunbird-keys\' account can read' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l configuration -d 'A configuration that runners may name. Needed for each if others than root can change gitlab-runner\'s configuration' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l token -d 'An id token of a job: nothing changes unless its job would be admitted. It is not printed' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l allow -d 'Make the change despite errors with this code' -r
@@ -347,6 +349,8 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l undo -d 
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l gitlab-server -d 'The URL of the GitLab server, if the file has no `gitlab_server` or another one' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l audience -d 'The audience of the jobs\' id tokens, if the file has no `jwt_required_aud` or another one' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l proxy -d 'The forward proxy by which the GitLab server is reached, `http://HOST:PORT`. The environment\'s is never used' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l proxy-auth-file -d 'A file with one line `USER:PASSWORD` for the proxy, which only root and nunbird-keys\' account can read' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l output -d 'Write the text to this file in place of printing it, atomically and only if all of it could be migrated' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
 json\t'Programs'"

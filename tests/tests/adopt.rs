@@ -1,9 +1,10 @@
 //! `nunbirdctl adopt`: runners of sites with Jacamar CI switch to Nunbird, and back.
 
-use nunbird_tests::needs;
+use nunbird_tests::proxy::{Proxy, Rules};
 use nunbird_tests::runner::{Commands, Job};
 use nunbird_tests::world::enter::Mount;
 use nunbird_tests::world::{AUDIENCE, Exit, Finished, Privilege, World};
+use nunbird_tests::{Issuer, needs};
 use std::ffi::OsString;
 
 const RUNNER: &str = "/etc/gitlab-runner/config.toml";
@@ -333,4 +334,38 @@ fn what_the_runners_account_can_write_makes_no_server_and_no_file_trusted() {
     assert_eq!(read(&world, LIST), Some(format!("{} {url}\n", USUAL.file)));
     let owner = std::os::unix::fs::MetadataExt::uid(&world.host_path(RUNNER).metadata().expect("a file"));
     assert_eq!(owner, world.account("nbt_runner").uid, "the file stays the runner's");
+}
+
+/// Only the proxy can find the server: neither the file nor the environment names it, the list does.
+#[needs(root)]
+fn a_host_behind_a_proxy_switches_in_one_command() {
+    let mut world = world(Privilege::Setuid);
+    *world.issuer_mut() = Issuer::start_at("gitlab.nbt.test");
+    world.write_file("/etc/nunbird/ca.pem", world.issuer().ca_pem(), "root", 0o644);
+    let (runner, file) = USUAL.write(&world);
+    let url = world.issuer().url();
+    let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+    let rules = Rules { auth: Some(("nunbird", "hunter2")), port: Some(port) };
+    let proxy = Proxy::start("gitlab.nbt.test", rules);
+    let password = "/etc/nunbird/proxy-auth";
+    world.write_file(password, "nunbird:hunter2\n", "nunbird", 0o400);
+
+    let address = proxy.url().replace("http://", "http://me:hunter2@");
+    let refused = adopt(&world, &["--proxy", &address]);
+    assert_eq!(refused.exit, Exit::Code(1), "{refused:?}");
+    assert!(
+        refused.stderr.contains("`proxy_auth_file`") && !refused.stderr.contains("hunter2"),
+        "{refused:?}"
+    );
+    assert_eq!((read(&world, RUNNER), read(&world, LIST)), (Some(runner), None));
+
+    let address = proxy.url();
+    let done = adopt(&world, &["--proxy", &address, "--proxy-auth-file", password]);
+    assert_eq!(done.exit, Exit::Code(0), "{done:?}");
+    let line = format!("{} {url} proxy={address} proxy_auth_file={password}\n", USUAL.file);
+    assert_eq!(read(&world, LIST), Some(line));
+    assert_eq!(read(&world, USUAL.file), Some(file), "the site's file stays as it is");
+    let outcome = USUAL.job(&world).script("echo I am $(id -un)").run().expect_success();
+    assert!(outcome.log().contains("I am alice"), "{}", outcome.log());
+    assert!(proxy.log().contains(&format!("CONNECT gitlab.nbt.test:{port}")), "{}", proxy.log());
 }

@@ -66,6 +66,28 @@ fn ci_counts_what_is_left_out_and_fails_for_all_but_the_known() {
     assert!(said.contains("SKIPPED (known) advisories, Makefile: out of reach\n"), "{said}");
 }
 
+/// The log of everything is longer than what a forge shows, so the closing lines say what failed and why.
+#[test]
+fn the_closing_lines_name_what_failed() {
+    let printed = "test ledger::a_row_has_a_test ... FAILED\\ntest ledger::b ... ok\\n\
+                   thread ledger::a panicked at tests/a.rs:7:5:\\nassertion failed: left == right\\n  left: 1\\n\\nother\\n\
+                   FAILED  removed: programs gone\\n.ci/rows: exit status 101: cargo test\\n\
+                   test result: FAILED. 1 passed; 1 failed; 0 ignored\\n";
+    let said = String::from_utf8(ci(printed, "", 2).stdout).expect("text");
+    let closing = said.split("0 ignored\n").nth(1).expect("closing lines");
+    assert_eq!(
+        closing,
+        "FAILED ledger::a_row_has_a_test\nFAILED removed: programs gone\n\
+         .ci/rows: exit status 101: cargo test\n\
+         thread ledger::a panicked at tests/a.rs:7:5:\nassertion failed: left == right\n  left: 1\n\
+         packages: not checked\n1 passed, 1 failed, 0 skipped\n"
+    );
+    assert!(
+        !String::from_utf8_lossy(&ci("test a ... ok\\ntest result: ok. 1 passed; 0 failed\\n", "", 0).stdout)
+            .contains("FAILED")
+    );
+}
+
 /// A line for a machine of one kind is a pattern, and matches no other name.
 #[test]
 fn ci_on_a_machine_without_groups_of_version_1_may_leave_out_what_needs_them() {

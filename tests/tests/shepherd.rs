@@ -6,6 +6,7 @@ use nunbird_tests::{Privilege, StageOutcome, World, needs};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -243,5 +244,56 @@ fn shepherd_and_launcher_have_no_descriptor_no_session_and_no_core_of_the_caller
             world.write_file("/home/alice/enough", "", "alice", 0o600);
         },
     );
+    assert!(outcome.succeeded(), "{}", outcome.log);
+}
+
+/// Resident and whole size, in KiB, of what a process maps of its program's file and cannot write to.
+fn own_code(pid: i32) -> (u64, u64) {
+    let directory = Path::new("/proc").join(pid.to_string());
+    let program = fs::metadata(directory.join("exe")).expect("a program").ino();
+    let text = fs::read_to_string(directory.join("smaps")).expect("maps");
+    let mut counts = false;
+    let (mut resident, mut size) = (0, 0);
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [_, rights, _, device, inode, ..] if rights.len() == 4 && device.contains(':') => {
+                counts = !rights.contains('w') && inode == program.to_string();
+            }
+            ["Rss:", kib, _] if counts => resident += kib.parse::<u64>().expect("a number"),
+            ["Size:", kib, _] if counts => size += kib.parse::<u64>().expect("a number"),
+            _ => {}
+        }
+    }
+    (resident, size)
+}
+
+/// A site has hundreds of stages that wait for hours.
+#[needs(root)]
+fn the_processes_of_a_stage_that_waits_have_given_their_memory_back() {
+    let world = ready(Privilege::Setuid);
+    let outcome = while_running(&world, "while [ ! -e ~/enough ]; do sleep 0.05; done", |pids| {
+        let decider = fs::read_dir("/proc").expect("processes").flatten().find_map(|entry| {
+            let status = fs::read_to_string(entry.path().join("status")).ok()?;
+            let is_it = status.contains(&format!("\nPPid:\t{}\n", pids["shepherd"]))
+                && status.starts_with("Name:\tnunbird-decide\n");
+            is_it.then(|| entry.file_name().to_str()?.parse::<i32>().ok()).flatten()
+        });
+        let processes = [
+            ("shepherd", pids["shepherd"]),
+            ("decider", decider.expect("a decider")),
+            ("launcher", pids["launcher"]),
+        ];
+        let begun = Instant::now();
+        loop {
+            let seen = processes.map(|(name, pid)| (name, own_code(pid)));
+            if seen.iter().all(|(_, (resident, size))| *size > 0 && resident * 3 < *size) {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "KiB of code, resident and all: {seen:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        world.write_file("/home/alice/enough", "", "alice", 0o600);
+    });
     assert!(outcome.succeeded(), "{}", outcome.log);
 }

@@ -1,44 +1,88 @@
-//! `/etc/nunbird/configurations`, in which root lists the configurations that runners may name, one a line: `FILE`, or
-//! `FILE URL` for a file of Jacamar CI's that does not name its GitLab server.
+//! `/etc/nunbird/configurations`, in which root lists the configurations that runners may name, one a line: `FILE`, or for a file
+//! of Jacamar CI's, which may name no GitLab server and cannot name a proxy, `FILE URL [proxy=URL [proxy_auth_file=FILE]]`.
 
 use super::document::{At, Document, Spot};
+use crate::suggest;
+use crate::url::without_credentials;
+use nunbird_handover::Untrusted;
 use std::path::Path;
 
 /// The list.
 pub const CONFIGURATIONS: &str = "/etc/nunbird/configurations";
 
-/// The file and the URL of a line. The URL is separated by spaces, so that a file's name may contain some.
+/// The file of a line, and what is said of its server: the URL, and behind that the proxy. The URL is separated by spaces, so that
+/// a file's name may contain some.
 pub fn listed(line: &str) -> (&Path, Option<&str>) {
     let at = line.find(" http").map_or(line.len(), |at| at + 1);
-    let (file, url) = line.split_at_checked(at).unwrap_or((line, ""));
-    (Path::new(file.trim()), Some(url.trim()).filter(|url| !url.is_empty()))
+    let (file, server) = line.split_at_checked(at).unwrap_or((line, ""));
+    (Path::new(file.trim()), Some(server.trim()).filter(|server| !server.is_empty()))
 }
 
-/// The URL that the list gives a configuration. Two of them are a finding.
-pub(super) fn server<'t>(list: &'t Document<'t>, configuration: &Path) -> Option<At<'t, &'t str>> {
-    let mut found: Option<At<'t, &'t str>> = None;
+/// What the list says of the server of a configuration.
+pub(super) struct ListedServer<'t> {
+    pub(super) url: At<'t, &'t str>,
+    pub(super) proxy: Option<At<'t, &'t str>>,
+    pub(super) proxy_auth_file: Option<At<'t, &'t str>>,
+}
+
+/// The server that the list gives a configuration. Two of them are a finding.
+pub(super) fn server<'t>(list: &'t Document<'t>, configuration: &Path) -> Option<ListedServer<'t>> {
+    let mut found: Option<(&str, Spot<'_>)> = None;
     let mut offset = 0;
     for line in list.text().split_inclusive('\n') {
-        let (file, url) = listed(line);
-        if let Some(url) = url.filter(|_| file == configuration) {
-            let column = line.find(url).unwrap_or(0);
-            let at = At { value: url, spot: Spot { document: list, offset: offset + column } };
-            match &found {
-                Some(first) if first.value != url => {
-                    let help = format!(
-                        "line {} has {}; remove one of the two",
-                        first.spot.place().line,
-                        first.value
-                    );
-                    at.spot.find("a second server for this configuration", help);
+        let (file, said) = listed(line);
+        if let Some(said) = said.filter(|_| file == configuration) {
+            let column = line.find(said).unwrap_or(0);
+            let spot = Spot { document: list, offset: offset + column };
+            match found {
+                Some((first, place)) if first != said => {
+                    // Only its URL: the address of a proxy may have a password in it.
+                    let (line, url) = (place.place().line, first.split(' ').next().unwrap_or(""));
+                    let help = format!("line {line} has {}; remove one of the two", Untrusted(url));
+                    spot.find("a second server for this configuration", help);
                 }
                 Some(_) => {}
-                None => found = Some(at),
+                None => found = Some((said, spot)),
             }
         }
         offset += line.len();
     }
-    found
+    found.map(|(said, spot)| read(said, spot))
+}
+
+/// The words of a server. The first of them is its URL.
+fn read<'t>(said: &'t str, spot: Spot<'t>) -> ListedServer<'t> {
+    let at =
+        |value: &'t str, offset: usize| At { value, spot: Spot { offset: spot.offset + offset, ..spot } };
+    let mut words = said.split(' ').scan(0, |next, word| {
+        let offset = std::mem::replace(next, *next + word.len() + 1);
+        Some((offset, word))
+    });
+    let (_, url) = words.next().unwrap_or_default();
+    let mut server = ListedServer { url: at(url, 0), proxy: None, proxy_auth_file: None };
+    for (offset, word) in words.filter(|(_, word)| !word.is_empty()) {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        let value = at(value, offset + word.len() - value.len());
+        let twice = match key {
+            "proxy" => server.proxy.replace(value),
+            "proxy_auth_file" => server.proxy_auth_file.replace(value),
+            _ => {
+                let known = ["proxy", "proxy_auth_file"];
+                let help = match suggest::nearest(key, known) {
+                    Some(meant) => format!("write `{meant}=`"),
+                    None => "behind the URL are `proxy=http://HOST:PORT` and `proxy_auth_file=FILE`, without spaces in them".to_owned(),
+                };
+                at(key, offset)
+                    .spot
+                    .find(format!("unknown word `{}`", Untrusted(&without_credentials(key))), help);
+                None
+            }
+        };
+        if twice.is_some() {
+            at(key, offset).spot.find(format!("`{key}` is written twice"), "remove one of the two");
+        }
+    }
+    server
 }
 
 #[cfg(test)]
@@ -98,8 +142,54 @@ mod tests {
     fn a_url_that_is_none_and_one_for_a_native_file_are_findings() {
         let wrong = read(JACAMAR, &format!("{FILE} http://gitlab.example.org")).expect_err("no HTTPS");
         assert!(wrong.contains("invalid URL of a GitLab server"), "{wrong}");
+        for proxy in ["", " proxy=http://proxy.example.org:3128"] {
+            let list = format!("{FILE} http://gitlab.example.org{proxy}");
+            let wrong = read(JACAMAR, &list).expect_err("no HTTPS");
+            assert!(wrong.contains("invalid URL of a GitLab server"), "{wrong}");
+        }
         let wrong = read(include_str!("sample.toml"), &format!("{FILE} https://gitlab.example.org"));
         let wrong = wrong.expect_err("native");
         assert!(wrong.contains("[[gitlab]]") && wrong.contains("configurations:1:"), "{wrong}");
+    }
+
+    #[test]
+    fn the_list_names_the_proxy_of_a_server_and_the_file_with_its_password() {
+        let line = format!(
+            "{FILE} https://gitlab.example.org  proxy=http://proxy.example.org:3128/ proxy_auth_file=/etc/nunbird/proxy-auth"
+        );
+        let own = JACAMAR.replace("[auth]", "gitlab_server = \"https://gitlab.example.org\"\n[auth]");
+        for text in [JACAMAR, &own] {
+            let server = &read(text, &line).expect("a policy").policy.gitlab[0];
+            assert_eq!(server.url, "https://gitlab.example.org");
+            assert_eq!(server.proxy.as_deref(), Some("http://proxy.example.org:3128"));
+            assert_eq!(server.proxy_auth_file.as_deref(), Some(Path::new("/etc/nunbird/proxy-auth")));
+        }
+        let without = read(JACAMAR, &format!("{FILE} https://gitlab.example.org")).expect("a policy");
+        assert_eq!(
+            (&without.policy.gitlab[0].proxy, &without.policy.gitlab[0].proxy_auth_file),
+            (&None, &None)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_behind_the_url_is_found_at_its_place_and_a_password_is_never_shown() {
+        for (words, column, message) in [
+            ("poxy=http://proxy:3128", 63, "unknown word `poxy`"),
+            ("http://me:hunter2@proxy:3128", 63, "unknown word `http://***@proxy:3128`"),
+            ("proxy=http://me:hunter2@proxy:3128", 69, "invalid address of a proxy"),
+            ("proxy=", 69, "invalid address of a proxy"),
+            ("proxy=http://a:1 proxy=http://b:1", 80, "`proxy` is written twice"),
+            ("proxy_auth_file=/etc/nunbird/proxy-auth", 79, "a password for a proxy, and no `proxy`"),
+            ("proxy=http://a:1 proxy_auth_file=auth", 96, "absolute"),
+        ] {
+            let wrong =
+                read(JACAMAR, &format!("{FILE} https://gitlab.example.org {words}")).expect_err("wrong");
+            assert!(wrong.contains(message), "{words}: {wrong}");
+            assert!(wrong.contains(&format!("configurations:1:{column}")), "{words}: {wrong}");
+            assert!(!wrong.contains("hunter2"), "{wrong}");
+        }
+        let list = format!("{FILE} http://localhost proxy=http://proxy:3128");
+        let wrong = read(JACAMAR, &list).expect_err("plain HTTP");
+        assert!(wrong.contains("reached by plain HTTP has no proxy"), "{wrong}");
     }
 }

@@ -240,9 +240,9 @@ fn read_all(files: &[SourceFile], shared: Shared) -> PartialReading {
             if jacamar::is_meant(&root) {
                 return jacamar::read(file, root, server);
             }
-            if let Some(at) = server {
-                let help = "remove the URL from this line";
-                at.spot.find("this configuration has its servers in [[gitlab]]", help);
+            if let Some(server) = server {
+                let help = "remove what is behind the file's name";
+                server.url.spot.find("this configuration has its servers in [[gitlab]]", help);
             }
             native::read(file, root)
         })

@@ -1,7 +1,9 @@
 //! `[[gitlab]]`: the servers whose jobs may run.
 
 use super::keys::{Form, Key, Setting, Table, Word, form};
+use super::listed::ListedServer;
 use super::reader::{At, Section, Spot};
+use super::values;
 use crate::lens::lens;
 use crate::people::is_server_name;
 use crate::url::{check_proxy, check_url};
@@ -182,15 +184,33 @@ fn server<'t>(mut table: Section<'t>, names: &mut BTreeMap<String, Spot<'t>>) ->
     server.issuer.clone_from(&server.url);
     GITLAB_KEYS.read(&mut table, &mut server);
     if server.proxy.is_some() && server.url.starts_with("http://") {
-        let help = "remove it: plain HTTP is for a GitLab server on this host, and the proxy would see the jobs' tokens";
-        table.clash_at("proxy", "url", "a server that is reached by plain HTTP has no proxy", help);
+        table.clash_at("proxy", "url", PLAIN_BY_PROXY.0, PLAIN_BY_PROXY.1);
     }
     if server.proxy.is_none() && server.proxy_auth_file.is_some() && !table.has("proxy") {
         let help = "add `proxy = \"http://HOST:PORT\"`, or remove this key";
-        table.find_at("proxy_auth_file", "a password for a proxy, and no `proxy`", help);
+        table.find_at("proxy_auth_file", NO_PROXY, help);
     }
     table.finish();
     server
+}
+
+/// A finding and what to do about it.
+const PLAIN_BY_PROXY: (&str, &str) = (
+    "a server that is reached by plain HTTP has no proxy",
+    "remove it: plain HTTP is for a GitLab server on this host, and the proxy would see the jobs' tokens",
+);
+const NO_PROXY: &str = "a password for a proxy, and no `proxy`";
+
+/// The proxy that the list of configurations gives a server, and the file with its password.
+pub(super) fn listed_proxy(server: &ListedServer<'_>) -> (Option<String>, Option<PathBuf>) {
+    let ListedServer { url, proxy: address, proxy_auth_file } = server;
+    if let Some(at) = address.as_ref().filter(|_| url.value.starts_with("http://")) {
+        at.spot.find(PLAIN_BY_PROXY.0, PLAIN_BY_PROXY.1);
+    }
+    if let Some(at) = proxy_auth_file.as_ref().filter(|_| address.is_none()) {
+        at.spot.find(NO_PROXY, "add `proxy=http://HOST:PORT`, or remove this word");
+    }
+    (address.as_ref().map(proxy), proxy_auth_file.as_ref().map(values::path))
 }
 
 fn check_name<'t>(name: &At<'t, &str>, names: &mut BTreeMap<String, Spot<'t>>) {

@@ -9,7 +9,7 @@ use nunbird_handover::Untrusted;
 use nunbird_policy::*;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What became of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub struct ServerOptions {
     pub gitlab_server: Option<String>,
     /// The audience of the jobs' id tokens.
     pub audience: Option<String>,
+    /// The forward proxy by which the server is reached, which has passed [`nunbird_policy::check_proxy`].
+    pub proxy: Option<String>,
+    /// The file with the proxy's user and password.
+    pub proxy_auth_file: Option<PathBuf>,
 }
 
 /// Writes Jacamar's configuration as Nunbird's own.
@@ -78,6 +82,10 @@ fn set_server(policy: &mut Policy, options: &ServerOptions, origins: &BTreeMap<S
         if let Some(audience) = &options.audience {
             server.audience = vec![audience.clone()];
         }
+        if let Some(proxy) = &options.proxy {
+            server.proxy = Some(proxy.clone());
+            server.proxy_auth_file.clone_from(&options.proxy_auth_file);
+        }
     }
 }
 
@@ -86,6 +94,8 @@ fn option_comment(key: &str, options: &ServerOptions) -> Option<String> {
     let option = match key {
         "gitlab[0].url" => options.gitlab_server.as_ref().map(|_| "--gitlab-server"),
         "gitlab[0].audience" => options.audience.as_ref().map(|_| "--audience"),
+        "gitlab[0].proxy" => options.proxy.as_ref().map(|_| "--proxy"),
+        "gitlab[0].proxy_auth_file" => options.proxy_auth_file.as_ref().map(|_| "--proxy-auth-file"),
         _ => None,
     };
     option.map(|option| format!("given by {option}"))

@@ -102,7 +102,8 @@ fn every_site_that_can_switch_can_migrate_as_well() {
 #[test]
 fn every_site_migrates_unchanged_when_the_admin_names_the_server() {
     let url = "https://gitlab.example.org";
-    let given = ServerOptions { gitlab_server: Some(url.to_owned()), audience: None };
+    let given =
+        ServerOptions { gitlab_server: Some(url.to_owned()), audience: None, ..ServerOptions::default() };
     for text in [CINECA, RIKEN, INSTALLER, COLLABORATION] {
         let (without, findings) = migrated(text);
         assert_eq!(findings.len(), 1, "{findings:?}");

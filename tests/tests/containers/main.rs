@@ -16,6 +16,7 @@ mod nest;
 mod nest_stub;
 mod runner;
 mod testbed;
+mod trial;
 
 use cases::Setup;
 use nunbird_tests::containers::Release;

@@ -119,7 +119,7 @@ fn build(node: &Node, socket: &Path, runner_image: &str) {
 }
 
 /// The commands of the first `[[runners]]`.
-fn commands(text: &str) -> Commands {
+pub(super) fn commands(text: &str) -> Commands {
     let first = text.split("[[runners]]").nth(1).expect("a runner");
     let value = |key: String| -> Value {
         let line = first.lines().find_map(|line| line.trim().strip_prefix(&key)?.trim().strip_prefix('='));

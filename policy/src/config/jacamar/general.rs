@@ -5,6 +5,7 @@ use super::{assignments, duration, ignore, list, on, required, set};
 use crate::Executor;
 use crate::config::batch::executor_of;
 use crate::config::container::{ContainerPolicy, image};
+use crate::config::listed::ListedServer;
 use crate::config::reader::{At, Section};
 use crate::config::{CONFIGURATIONS, Directories, GitLabServer, Job, servers, values};
 use nunbird_handover::{Engine, PullPolicy, Upkeep};
@@ -30,7 +31,7 @@ const DAY: u64 = 86_400;
 /// What is found where the server is not named: `migrate --gitlab-server` settles it.
 pub const NO_GITLAB_SERVER: &str = "there is no `gitlab_server`";
 
-pub(super) fn read<'t>(root: &mut Section<'t>, listed: Option<At<'t, &'t str>>) -> General {
+pub(super) fn read<'t>(root: &mut Section<'t>, listed: Option<ListedServer<'t>>) -> General {
     let mut t = root.table("general");
     if !t.is_present() {
         root.find("there is no table `[general]`", "add it, with `executor`, `data_dir` and `gitlab_server`");
@@ -130,9 +131,10 @@ fn data_dir(table: &mut Section<'_>) -> String {
     values::data_dir(&At { value: text.as_str(), spot: at.spot })
 }
 
-fn server(table: &mut Section<'_>, listed: Option<At<'_, &str>>) -> GitLabServer {
+fn server(table: &mut Section<'_>, listed: Option<ListedServer<'_>>) -> GitLabServer {
     let own = set(table, "gitlab_server").map(|at| (servers::url(&at), at.spot));
-    let listed = listed.map(|at| (servers::url(&at), at.spot));
+    let (proxy, proxy_auth_file) = listed.as_ref().map_or((None, None), servers::listed_proxy);
+    let listed = listed.map(|listed| (servers::url(&listed.url), listed.url.spot));
     let url = match (own, listed) {
         (Some((own, place)), Some((listed, spot))) if own != listed => {
             let help = "remove the URL from this line, or correct one of the two";
@@ -153,7 +155,7 @@ fn server(table: &mut Section<'_>, listed: Option<At<'_, &str>>) -> GitLabServer
         }
     };
     let ca_file = set(table, "tls-ca-file").map(|at| values::path(&at));
-    GitLabServer { ca_file, ..GitLabServer::with_url(url.unwrap_or_default()) }
+    GitLabServer { ca_file, proxy, proxy_auth_file, ..GitLabServer::with_url(url.unwrap_or_default()) }
 }
 
 /// The build directories. A job always takes the first that no other live job of the account has, which is what

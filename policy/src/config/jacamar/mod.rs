@@ -11,6 +11,7 @@ mod lists;
 
 pub use general::NO_GITLAB_SERVER;
 
+use super::listed::ListedServer;
 use super::model::*;
 use super::reader::{At, Section};
 use super::values;
@@ -26,8 +27,8 @@ pub(super) fn is_meant(root: &Section<'_>) -> bool {
     (root.has("general") || root.has("auth")) && !root.has("gitlab") && !root.has("rule")
 }
 
-/// Reads a whole configuration; findings stay with the reader. `server` is the URL that the list of configurations has for it.
-pub(super) fn read<'t>(file: &Path, mut root: Section<'t>, server: Option<At<'t, &'t str>>) -> Policy {
+/// Reads a whole configuration; findings stay with the reader. `server` is what the list of configurations says of its server.
+pub(super) fn read<'t>(file: &Path, mut root: Section<'t>, server: Option<ListedServer<'t>>) -> Policy {
     let general = general::read(&mut root, server);
     let auth = auth::read(&mut root, &general);
     let batch = batch::read(root.table("batch"));
