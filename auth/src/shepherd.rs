@@ -14,8 +14,9 @@ use crate::sandbox;
 use crate::surrender::{self, Failure};
 use nunbird_sys::fork::{Child, Ended};
 use nunbird_sys::kernel::Linux;
+use nunbird_sys::memory::OwnProgram;
 use nunbird_sys::signals::{self, Waiter};
-use nunbird_sys::{answer, memory, process};
+use nunbird_sys::{answer, process};
 use std::io::{self, PipeWriter, Write};
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,7 @@ pub(crate) fn watch(
     user: u32,
 ) -> Result<Ended, Refusal> {
     let (privilege, runner) = (context.privilege, context.inputs.caller);
+    let program = OwnProgram::look();
     // Step 37.
     let released = become_shepherd(privilege, user).map_err(|e| e.to_string()).and_then(|()| {
         // After the last change of ids, which undoes it where fs.suid_dumpable is 1.
@@ -70,7 +72,7 @@ pub(crate) fn watch(
         return Err(failed(&detail));
     }
     // It waits as long as the stage lasts.
-    memory::give_back();
+    program.give_back();
     // It may have ended before the request for its signal.
     let mut runs = true;
     loop {

@@ -26,7 +26,8 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use nunbird_handover::Summary;
 use nunbird_stage::StageError;
 use nunbird_stage::signals::Signals;
-use nunbird_unprivileged::waiting::{self, LONG};
+use nunbird_sys::memory::OwnProgram;
+use nunbird_unprivileged::waiting::LONG;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -118,7 +119,7 @@ impl Engine<'_> {
         loop {
             if self.command.is_none() && self.idle.is_some_and(|idle| Instant::now() >= idle) {
                 self.idle = None;
-                waiting::give_back();
+                OwnProgram::look().give_back();
             }
             self.check_files();
             self.collect_output();

@@ -5,6 +5,7 @@ use nunbird_host::{
     Destination, Fetch, Nologin, OwnFile, PersonFile, Report, System, Turn, Unfetched, Validate,
 };
 use nunbird_requests::{Launch, MAX_REPLY, MONITOR_FD, RefusedBy, Reply, Request, Start, Task};
+use nunbird_sys::memory::OwnProgram;
 use nunbird_sys::shadow::Expiry;
 use nunbird_sys::users::{GroupEntry, UserEntry};
 use nunbird_sys::{inherited, passing};
@@ -19,7 +20,11 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// The socket to `nunbird-auth`.
 #[derive(Debug)]
-pub(crate) struct Monitor(UnixStream);
+pub(crate) struct Monitor {
+    socket: UnixStream,
+    /// Looked at before the filter is in force.
+    program: OwnProgram,
+}
 
 /// The socket does not answer as it should.
 fn broken(detail: impl std::fmt::Display) -> String {
@@ -29,12 +34,13 @@ fn broken(detail: impl std::fmt::Display) -> String {
 impl Monitor {
     /// Takes the socket over.
     pub(crate) fn take() -> io::Result<Self> {
-        Ok(Monitor(UnixStream::from(OwnedFd::from(inherited::take(MONITOR_FD)?))))
+        let socket = UnixStream::from(OwnedFd::from(inherited::take(MONITOR_FD)?));
+        Ok(Monitor { socket, program: OwnProgram::look() })
     }
 
     /// Reads what there is to decide, the configuration files, and behind them a stage's script.
     pub(crate) fn start(&self) -> io::Result<(Start, Vec<File>)> {
-        let bytes = read_frame(&self.0, MAX_REPLY)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let bytes = read_frame(&self.socket, MAX_REPLY)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let start = Start::from_bytes(&bytes).map_err(io::Error::other)?;
         let script = matches!(&start.task, Task::Stage(stage) if stage.script);
         let count = start.files.len() + usize::from(script);
@@ -43,7 +49,7 @@ impl Monitor {
     }
 
     fn file_behind(&self) -> io::Result<File> {
-        let (_, mut files) = passing::receive(self.0.as_fd())?;
+        let (_, mut files) = passing::receive(self.socket.as_fd())?;
         files.pop().filter(|_| files.is_empty()).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
@@ -64,7 +70,7 @@ impl Monitor {
             launch.message.zeroize();
         }
         let reply = said.and_then(|()| {
-            waiting::wait_to_read(&self.0)?;
+            waiting::wait_to_read(&self.socket, self.program)?;
             self.hear()
         });
         accepted(reply.unwrap_or_else(|e| Reply::Trouble(broken(e))))
@@ -72,11 +78,11 @@ impl Monitor {
 
     fn say(&self, request: &Request) -> io::Result<()> {
         // A message to a launcher may have passwords in it, and a variable is one.
-        write_frame(&self.0, &Zeroizing::new(request.to_bytes()))
+        write_frame(&self.socket, &Zeroizing::new(request.to_bytes()))
     }
 
     fn hear(&self) -> io::Result<Reply> {
-        let bytes = Zeroizing::new(read_frame(&self.0, MAX_REPLY)?.ok_or(io::ErrorKind::UnexpectedEof)?);
+        let bytes = Zeroizing::new(read_frame(&self.socket, MAX_REPLY)?.ok_or(io::ErrorKind::UnexpectedEof)?);
         Reply::from_bytes(&bytes).map_err(io::Error::other)
     }
 

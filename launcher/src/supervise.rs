@@ -14,7 +14,8 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use nunbird_stage::signals::Signals;
 use nunbird_stage::{StageError, Timeouts};
-use nunbird_unprivileged::waiting::{self, LONG};
+use nunbird_sys::memory::OwnProgram;
+use nunbird_unprivileged::waiting::LONG;
 use std::time::{Duration, Instant};
 
 /// How a job ended.
@@ -218,7 +219,7 @@ impl<'fd> Supervisor<'fd> {
         let now = Instant::now();
         if self.idle.is_some_and(|idle| now >= idle) {
             self.idle = None;
-            waiting::give_back();
+            OwnProgram::look().give_back();
         }
         if self.ended.is_none()
             && let Some(Cancel { asked, killed: None }) = self.cancel

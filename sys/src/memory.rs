@@ -1,14 +1,40 @@
 //! Giving memory back before a long wait: a stage waits for hours, beside hundreds of others on the same host.
 
+use nix::sys::statfs::{self, statfs};
 use std::ffi::{c_int, c_void};
 
-/// Gives back the free parts of the heap and what is mapped of the program's own file, code and constants, which stays in the page cache and
-/// comes back page by page as it is used. For programs on a local file system: a file that another host has replaced cannot be read any more.
-pub fn give_back() {
-    // SAFETY: malloc_trim takes a number and locks the heap itself.
-    unsafe { libc::malloc_trim(0) };
-    // SAFETY: the function is called before this returns, with descriptions of loaded files that are valid for that long; it keeps none.
-    unsafe { libc::dl_iterate_phdr(Some(unmap), std::ptr::null_mut()) };
+/// Whether this process can do without the code of its program for a while.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnProgram {
+    is_local: bool,
+}
+
+impl OwnProgram {
+    /// Asks where its file is: one that another host has replaced cannot be read any more. To be called before a filter of system calls is in
+    /// force; the file need not be readable. Where this host does not say, the answer is no.
+    pub fn look() -> Self {
+        let local = [
+            statfs::EXT4_SUPER_MAGIC,
+            statfs::XFS_SUPER_MAGIC,
+            statfs::BTRFS_SUPER_MAGIC,
+            statfs::TMPFS_MAGIC,
+            statfs::OVERLAYFS_SUPER_MAGIC,
+        ];
+        OwnProgram {
+            is_local: statfs("/proc/self/exe").is_ok_and(|found| local.contains(&found.filesystem_type())),
+        }
+    }
+
+    /// Gives back the free parts of the heap and, of a program on a file system of this host, what is mapped of its own file, code and constants,
+    /// which stays in the page cache and comes back page by page as it is used.
+    pub fn give_back(self) {
+        // SAFETY: malloc_trim takes a number and locks the heap itself.
+        unsafe { libc::malloc_trim(0) };
+        if self.is_local {
+            // SAFETY: the function is called before this returns, with descriptions of loaded files that are valid for that long; it keeps none.
+            unsafe { libc::dl_iterate_phdr(Some(unmap), std::ptr::null_mut()) };
+        }
+    }
 }
 
 /// Takes the pages of the program out of this process's memory, where it cannot have written to them. The first loaded file is the program
@@ -42,7 +68,7 @@ extern "C" fn unmap(info: *mut libc::dl_phdr_info, _size: usize, _data: *mut c_v
 
 #[cfg(test)]
 mod tests {
-    use super::give_back;
+    use super::OwnProgram;
     use std::process::Command;
 
     /// Kilobytes of this field of `/proc/self/smaps_rollup`.
@@ -76,7 +102,7 @@ mod tests {
         let last = heap.pop();
         drop(heap);
         let before = (now("Rss:"), now("Private_Dirty:"));
-        give_back();
+        OwnProgram::look().give_back();
         let after = (now("Rss:"), now("Private_Dirty:"));
         assert!(last.is_some_and(|last| last.len() == 1000));
         assert!(sum > 0 && format!("{sum:?} works").len() > 6);

@@ -2,9 +2,7 @@
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
-use nix::sys::statfs::{self, fstatfs};
-use nunbird_sys::memory;
-use std::fs::File;
+use nunbird_sys::memory::OwnProgram;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -13,36 +11,18 @@ use std::time::Duration;
 /// A wait that lasts so long is a long one: reading pages again would show in a shorter one.
 pub const LONG: Duration = Duration::from_secs(1);
 
-/// Gives memory back, as [`memory::give_back`]; the code only of a program on a file system of this host.
-pub fn give_back() {
-    let local = [
-        statfs::EXT4_SUPER_MAGIC,
-        statfs::XFS_SUPER_MAGIC,
-        statfs::BTRFS_SUPER_MAGIC,
-        statfs::TMPFS_MAGIC,
-        statfs::OVERLAYFS_SUPER_MAGIC,
-    ];
-    let kind = File::open("/proc/self/exe").ok().and_then(|file| fstatfs(&file).ok());
-    if kind.is_some_and(|kind| local.contains(&kind.filesystem_type())) {
-        memory::give_back();
-    } else {
-        // SAFETY: malloc_trim takes a number and locks the heap itself.
-        unsafe { libc::malloc_trim(0) };
-    }
-}
-
 /// Waits until there is something to read or the stream has ended, and gives memory back where that takes long.
 ///
 /// # Errors
 /// As setsockopt(2) and recv(2).
-pub fn wait_to_read(socket: &UnixStream) -> io::Result<()> {
+pub fn wait_to_read(socket: &UnixStream, program: OwnProgram) -> io::Result<()> {
     socket.set_read_timeout(Some(LONG))?;
     let seen = recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK);
     socket.set_read_timeout(None)?;
     match seen {
         Ok(_) => Ok(()),
         Err(Errno::EAGAIN | Errno::EINTR) => {
-            give_back();
+            program.give_back();
             Ok(())
         }
         Err(e) => Err(e.into()),
@@ -52,23 +32,25 @@ pub fn wait_to_read(socket: &UnixStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::{LONG, wait_to_read};
+    use nunbird_sys::memory::OwnProgram;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
     use std::time::Instant;
 
     #[test]
     fn what_is_there_is_not_waited_for_and_nothing_of_it_is_lost() {
+        let program = OwnProgram::look();
         let (mut here, there) = UnixStream::pair().expect("a pair");
         here.write_all(b"word").expect("written");
         let began = Instant::now();
-        wait_to_read(&there).expect("it is there");
+        wait_to_read(&there, program).expect("it is there");
         assert!(began.elapsed() < LONG / 2);
         let mut bytes = [0; 4];
         (&there).read_exact(&mut bytes).expect("read");
         assert_eq!(&bytes, b"word");
-        wait_to_read(&there).expect("a long wait is no error");
+        wait_to_read(&there, program).expect("a long wait is no error");
         assert!(there.read_timeout().expect("a socket").is_none());
         drop(here);
-        wait_to_read(&there).expect("its end is something to read");
+        wait_to_read(&there, program).expect("its end is something to read");
     }
 }
