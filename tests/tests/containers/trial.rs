@@ -6,6 +6,7 @@ use nunbird_tests::needs;
 use nunbird_tests::runner::Commands;
 use nunbird_tests::world::{AUDIENCE, Account, Privilege, World};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,9 @@ fn build(node: &Node, socket: &Path) {
         socket.with_file_name("nbt-runner").display(),
         socket.display()
     );
-    nunbird_tests::world::write_executable(&home.join("runner/gitlab-runner"), double.as_bytes());
+    let program = home.join("runner/gitlab-runner");
+    nunbird_tests::world::write_executable(&program, double.as_bytes());
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a mode");
     fs::write(home.join("runner/Containerfile"), "FROM scratch\nCOPY gitlab-runner /usr/bin/gitlab-runner\n")
         .expect("a file");
     root(node, "podman build -q -t localhost/site/runner:1 runner");
@@ -88,7 +91,7 @@ fn the_container_for_trials_runs_jobs_as_its_own_accounts() {
     fs::write(home.join("etc/config.toml"), &table).expect("a file");
     let policy = format!(
         "[[gitlab]]\nname = \"trial\"\nurl = \"{url}\"\naudience = \"{AUDIENCE}\"\nca_file = \"/etc/ca.pem\"\n\
-         [[rule]]\nname = \"ada's\"\nwhen = {{ user = \"alice\" }}\nrun_as = \"login\"\n"
+         [[rule]]\nname = \"ada's\"\nwhen = {{ user = \"alice\" }}\nrun_as = \"$user_login\"\n"
     );
     fs::write(home.join("config.toml"), policy).expect("a file");
     fs::write(home.join("ca.pem"), world.issuer().ca_pem()).expect("a file");
@@ -98,8 +101,6 @@ fn the_container_for_trials_runs_jobs_as_its_own_accounts() {
         shared.display(),
         place.display()
     );
-    let checked = root(&node, &format!("podman run --rm {volumes} nunbird-trial nunbirdctl check"));
-    assert!(checked.contains("1 rule"), "{checked}");
     root(&node, &format!("podman run -q -d --name trial {volumes} nunbird-trial"));
     let began = Instant::now();
     while !shared.join("calls.sock").exists() {
@@ -107,6 +108,9 @@ fn the_container_for_trials_runs_jobs_as_its_own_accounts() {
         assert!(began.elapsed() < Duration::from_secs(60), "the runner does not start: {}", logs());
         std::thread::sleep(Duration::from_millis(50));
     }
+    // It has fetched the keys before the runner started.
+    let checked = root(&node, "podman exec trial nunbirdctl check");
+    assert!(checked.contains("1 rule; 0 errors"), "{checked}");
 
     let commands = commands(&table);
     let job = |number: u64, user: &str, script: &str| {
@@ -118,5 +122,5 @@ fn the_container_for_trials_runs_jobs_as_its_own_accounts() {
     // It has an account, and no rule.
     let refused = job(7102, "bob", "true").config();
     assert!(!refused.succeeded() && refused.stderr.contains("no-rule"), "{refused:?}");
-    root(&node, "podman rm -f -t 2 trial >/dev/null; podman system reset --force >/dev/null 2>&1; true");
+    root(&node, "podman kill trial >/dev/null; podman wait trial >/dev/null; podman rm trial >/dev/null; podman system reset --force >/dev/null 2>&1; true");
 }
