@@ -4,8 +4,8 @@
 use crate::finding::Finding;
 use crate::owner::{owner_and_mode, shared};
 use crate::{
-    container_facts, expiry_facts, floor_facts, key_facts, limit_facts, pam_facts, programs, scheduler_facts,
-    scope_facts, sudo_facts,
+    container_facts, expiry_facts, floor_facts, key_facts, limit_facts, machine_facts, pam_facts, programs,
+    scheduler_facts, scope_facts, sudo_facts,
 };
 use aws_lc_rs::digest::{SHA256, digest};
 use nunbird_handover::Untrusted;
@@ -41,6 +41,7 @@ pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>
         }
     }
     programs::inspect(policy, &owners, findings);
+    machine_facts::inspect(policy, findings);
     pam_facts::inspect(policy, findings);
     expiry_facts::inspect(policy, findings);
     scope_facts::inspect(policy, findings);

@@ -43,6 +43,7 @@ mod keys;
 mod limit_facts;
 mod limits;
 mod machine;
+mod machine_facts;
 mod machines;
 mod manual;
 mod metrics;

@@ -41,15 +41,6 @@ pub(crate) fn inspect(policy: &Policy, owners: &[u32], findings: &mut Vec<Findin
             }
         }
     }
-    let needed = [
-        ("/usr/bin/systemd-nspawn", "install systemd-container: jobs have machines (`engine = \"nspawn\"`)"),
-        ("/etc/nunbird/machine-ids", "write `ids FIRST SIZE COUNT` there: no machine of a job starts before"),
-    ];
-    for (path, help) in needed.into_iter().filter(|_| machines) {
-        if let Err(e) = Path::new(path).metadata() {
-            findings.push(Finding::unseen("program", Path::new(path), &e, help));
-        }
-    }
     if policy.downscope == Downscope::Setuid
         && let Ok(meta) = auth.metadata()
     {

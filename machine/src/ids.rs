@@ -24,7 +24,8 @@ const END: u64 = 2_147_483_000;
 pub(crate) struct Ids {
     first: u32,
     size: u32,
-    count: u32,
+    /// How many machines may run at a time.
+    pub(crate) count: u32,
 }
 
 /// Those of one.

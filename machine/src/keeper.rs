@@ -1,6 +1,7 @@
 //! The process that keeps a machine: its mount namespace has the machine's file systems, and systemd-nspawn is its child. When it ends, the
 //! kernel ends systemd-nspawn; the machine itself ends with its control groups.
 
+use crate::counts::{Setter, Shares};
 use crate::ids::Range;
 use crate::places::MOUNTS;
 use crate::state::{Note, machine_name};
@@ -42,6 +43,7 @@ pub(crate) struct Kept<'a> {
     pub(crate) account: MachineAccount,
     pub(crate) note: Note,
     pub(crate) range: Range,
+    pub(crate) shares: Shares,
     pub(crate) tree: Tree,
     pub(crate) program: File,
 }
@@ -119,14 +121,15 @@ fn boot(kept: &mut Kept<'_>, console: &Console) -> Result<(Child, i32), Trouble>
     });
     let child = child.map_err(Trouble::of("fork"))?;
     drop(write);
+    let setter = Setter::fork(&kept.shares).map_err(Trouble::of("fork"))?;
     // A job that fills its memory ends its own processes. The fork is before this: what inherits a low score may take it back at any time.
     spare("self");
     console.follow(read);
     let ready = wait(&child, &notified, kept.machine.ready, console);
     // Step N11.
     let verified = ready.and_then(|leader| {
-        groups::verify(leader).inspect_err(|_| {
-            // It is in none of the groups that are emptied.
+        groups::verify(leader).and_then(|()| setter.set(leader)).inspect_err(|_| {
+            // It may be in none of the groups that are emptied.
             let _already_gone = kill(Pid::from_raw(leader), Signal::SIGKILL);
         })?;
         Ok(leader)

@@ -1,6 +1,7 @@
 //! The start of a machine, up to the process that keeps it: everything that can be refused before anything is mounted.
 
 use crate::account::others;
+use crate::counts::Shares;
 use crate::ids::Ids;
 use crate::keeper::{self, Kept};
 use crate::places::{NSPAWN, OWNERS};
@@ -51,12 +52,14 @@ fn prepare(
     let program = exec::out_of_the_way(&program).map_err(Trouble::of(NSPAWN))?;
     // Step N3.
     let numbers = [account.ids.uid, account.ids.gid].into_iter().chain(others(&account));
-    let range = Ids::read()?.take(numbers)?;
+    let ids = Ids::read()?;
+    let shares = Shares::of_host(ids.count)?;
+    let range = ids.take(numbers)?;
     // Step N4.
     let tree = Tree::open(&machine.tree, machine.version.as_deref())?;
     note.reserve(&range, &tree).map_err(Trouble::of("the machine's note"))?;
     let patience = Duration::from_secs(machine.ready.saturating_add(SLACK));
-    let kept = Kept { decision, machine, account, note, range, tree, program };
+    let kept = Kept { decision, machine, account, note, range, shares, tree, program };
     let (said, tell) = io::pipe().map_err(Trouble::of("pipe"))?;
     let (mut tell, mut kept) = (Some(tell), Some(kept));
     let parent = process::id();

@@ -307,3 +307,21 @@ fn the_file_with_a_proxys_password_is_for_the_fetcher_of_keys_alone() {
     let refused: Vec<&String> = refused.iter().filter(|found| found.contains("proxy-auth-file")).collect();
     assert!(refused.len() == 1 && refused[0].contains("`nbt_runner`, which asks"), "{refused:?}");
 }
+
+#[needs(root)]
+fn too_few_inotify_instances_for_all_machines_are_found() {
+    let world = world(Privilege::Setuid);
+    world.reconfigure(
+        "[job]\n",
+        "[container.machine]\nengine = \"nspawn\"\ndefault_image = \"debian\"\n\n[job]\ncontainer = \"machine\"\n",
+    );
+    assert_one(&errors(&world), "program", "/etc/nunbird/machine-ids: No such file");
+    let instances = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").expect("a bound");
+    let most = instances.trim().parse::<u64>().expect("a number") / 64;
+    for (count, is_found) in [(most, false), (most + 1, true)] {
+        world.write_file("/etc/nunbird/machine-ids", format!("ids 524288 65536 {count}\n"), "root", 0o644);
+        let found = errors(&world);
+        assert_eq!(found.iter().any(|f| f.contains("machine-inotify")), is_found, "{count}: {found:#?}");
+        assert_eq!(found.concat().contains(&format!("machines at a time need {}", count * 64)), is_found);
+    }
+}

@@ -20,7 +20,7 @@ fn host(settings: &str) -> Host {
 fn host_of(settings: &str, limits: &str) -> Host {
     let host = Host::boot_for_machines();
     let world = host.world();
-    world.write_file("/etc/nunbird/machine-ids", format!("ids {FIRST} 65536 4\n"), "root", 0o644);
+    world.write_file("/etc/nunbird/machine-ids", format!("ids {FIRST} 65536 2\n"), "root", 0o644);
     add_version(&host, "1");
     let limited = if limits.is_empty() { String::new() } else { "limits = \"small\"\n".to_owned() };
     let table = if limits.is_empty() { String::new() } else { format!("[limits.small]\n{limits}\n") };
@@ -289,6 +289,59 @@ fn what_a_runner_that_was_killed_leaves_is_swept() {
     assert!(host.world().records().is_empty());
 }
 
+/// How many instances of inotify(7) each user of the host may have: the kernel has one number for all its hosts.
+fn instances(host: &Host) -> u64 {
+    let text = host.root("cat /proc/sys/fs/inotify/max_user_instances").success();
+    text.trim().parse().expect("a number")
+}
+
+/// Takes all that there is of the instances, and keeps them.
+const TAKES: &str = r#"
+cat >/tmp/take.py <<'END'
+import ctypes, os, time
+libc = ctypes.CDLL(None, use_errno=True)
+taken = 0
+while libc.inotify_init() >= 0:
+    taken += 1
+print('taken', taken, os.strerror(ctypes.get_errno()), flush=True)
+time.sleep(300)
+END
+setsid python3 /tmp/take.py >/tmp/taken 2>&1 </dev/null &
+left=100
+until grep -s taken /tmp/taken || [ "$left" -eq 0 ]; do sleep 0.1; left=$((left - 1)); done
+cat /proc/sys/user/max_inotify_instances
+! echo 100000 >/proc/sys/user/max_inotify_instances || echo rai''sed
+! unshare -Ur sh -c 'echo 100000 >/proc/sys/user/max_inotify_instances; timeout 2 python3 /tmp/take.py' 2>&1 | grep '^taken [1-9]' || echo more by a names''pace
+"#;
+
+#[needs(host)]
+fn a_machine_that_takes_all_inotify_instances_leaves_the_hosts_root_and_other_machines_theirs() {
+    let host = host("");
+    let share = instances(&host) / 4;
+    let (first, other) = (host.world().job(), host.world().job().user("bob"));
+    let mut session = begun(&first);
+    let stage = session.run_text("build_script", TAKES);
+    has(&stage, &format!("taken {share} Too many open files"));
+    has(&stage, &share.to_string());
+    for word in ["raised", "more by a namespace"] {
+        assert!(!stage.log.contains(word), "{}", stage.log);
+    }
+    // Root of the host, in whose count the machine's is, and another machine.
+    host.root("python3 -c 'import ctypes; assert ctypes.CDLL(None).inotify_init() >= 0'").success();
+    let mut others = begun(&other);
+    let stage = others.run_text(
+        "build_script",
+        "python3 -c 'import ctypes; print(\"has\", ctypes.CDLL(None).inotify_init() >= 0)'; systemctl is-active systemd-journald",
+    );
+    has(&stage, "has True");
+    has(&stage, "active");
+    for session in [&mut session, &mut others] {
+        assert!(session.cleanup().succeeded());
+    }
+    nothing_left(&host);
+    assert!(instances(&host) >= share * 4, "the host's own bound is as it was");
+}
+
 #[needs(host)]
 fn a_device_of_a_tree_opens_nothing_and_a_link_of_proc_is_no_way_to_a_file() {
     let host = host("root = true\n");
@@ -365,6 +418,8 @@ fn what_is_not_roots_or_has_accounts_ids_boots_nothing_and_a_machine_that_does_n
         outcome.log()
     };
     let tree = "/var/lib/nunbird/machines/debian/1";
+    let too_many = instances(&host) / 64 + 1;
+    let needs = format!("and {too_many} machines at a time need {}", too_many * 64);
     for (spoil, words, mend) in [
         (format!("chown alice {tree}"), "owned by uid 4101", format!("chown root {tree}")),
         (format!("chmod 777 {tree}/tree"), "mode 0777", format!("chmod 755 {tree}/tree")),
@@ -379,9 +434,14 @@ fn what_is_not_roots_or_has_accounts_ids_boots_nothing_and_a_machine_that_does_n
             "sed -i /eve/d /etc/subuid".to_owned(),
         ),
         (
-            "sed -i 's/65536 4/65536 0/' /etc/nunbird/machine-ids".to_owned(),
+            "sed -i 's/65536 2/65536 0/' /etc/nunbird/machine-ids".to_owned(),
             "COUNT 1",
-            "sed -i 's/65536 0/65536 4/' /etc/nunbird/machine-ids".to_owned(),
+            "sed -i 's/65536 0/65536 2/' /etc/nunbird/machine-ids".to_owned(),
+        ),
+        (
+            format!("echo ids 524288 65536 {too_many} >/etc/nunbird/machine-ids"),
+            &needs,
+            format!("echo ids {FIRST} 65536 2 >/etc/nunbird/machine-ids"),
         ),
         (
             "mv /etc/nunbird/machine-ids /root/".to_owned(),

@@ -1,0 +1,71 @@
+//! What this host needs for machines of jobs (`engine = "nspawn"`).
+
+use crate::finding::Finding;
+use nunbird_policy::{MACHINES, Policy};
+use std::fs;
+use std::path::Path;
+
+const IDS: &str = "/etc/nunbird/machine-ids";
+const INSTANCES: &str = "/proc/sys/fs/inotify/max_user_instances";
+/// What each user of a machine has at least, and the host as much again (`machine/src/counts.rs`).
+const OF_A_MACHINE: u64 = 64;
+
+/// Looks at it where some container is a machine.
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
+    if !policy.containers.values().any(|container| container.is_by(MACHINES)) {
+        return;
+    }
+    let needed = [
+        ("/usr/bin/systemd-nspawn", "install systemd-container: jobs have machines (`engine = \"nspawn\"`)"),
+        (IDS, "write `ids FIRST SIZE COUNT` there: no machine of a job starts before"),
+    ];
+    for (path, help) in needed {
+        if let Err(e) = Path::new(path).metadata() {
+            findings.push(Finding::unseen("program", Path::new(path), &e, help));
+        }
+    }
+    let ids = fs::read_to_string(IDS).unwrap_or_default();
+    let instances = fs::read_to_string(INSTANCES).ok().and_then(|text| text.trim().parse().ok());
+    findings.extend(instances.zip(count(&ids)).and_then(|(instances, count)| few(instances, count)));
+}
+
+/// The COUNT of `ids FIRST SIZE COUNT`. What else is in the file `nunbird-machine` judges.
+fn count(text: &str) -> Option<u64> {
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let mut ids = lines.map(str::split_whitespace).filter_map(|mut words| {
+        (words.next() == Some("ids")).then(|| words.nth(2)).flatten().and_then(|word| word.parse().ok())
+    });
+    ids.next()
+}
+
+fn few(instances: u64, count: u64) -> Option<Finding> {
+    let needed = count.saturating_mul(OF_A_MACHINE);
+    (instances < needed).then(|| {
+        Finding::error(
+            "machine-inotify",
+            format!(
+                "fs.inotify.max_user_instances is {instances}, and {count} machines at a time need {needed}: no machine of a job starts"
+            ),
+            format!(
+                "write `fs.inotify.max_user_instances = {}` into a file in /etc/sysctl.d and run `sysctl --system`, or a smaller COUNT into {IDS}",
+                needed.max(RECOMMENDED)
+            ),
+        )
+    })
+}
+
+/// More than fit into the memory of a job, so that the kernel's limit of memory is reached before (docs/containers.md).
+const RECOMMENDED: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::{count, few};
+
+    #[test]
+    fn each_machine_at_a_time_needs_instances_of_inotify() {
+        assert_eq!(count("# a\nids 1879048192 65536 64 # b\n"), Some(64));
+        assert_eq!(count("ids 1879048192 65536\n").or(count("id 1 2 3")), None);
+        assert!(few(128, 2).is_none() && few(4096, 64).is_none());
+        assert!(few(128, 3).is_some() && few(4095, 64).is_some());
+    }
+}
