@@ -52,7 +52,7 @@ pub(crate) fn start(context: &Context<'_>, record: &Record, account: &UserEntry)
     match ask(context.privilege, &request, Some(&confines), entry.as_ref(), patience)
         .map_err(|why| refuse(&why))?
     {
-        MachineAnswer::Started(note) => print(&format!("nunbird: {}\n", clean(&note))),
+        MachineAnswer::Started(note) => print(&format!("nunbird: {}\n", clean(&note.replace('\n', " ")))),
         MachineAnswer::Done => {}
         MachineAnswer::Trouble(why, console) => {
             for line in console.lines().map(clean).filter(|line| !line.trim().is_empty()) {

@@ -463,3 +463,102 @@ fn what_is_not_roots_or_has_accounts_ids_boots_nothing_and_a_machine_that_does_n
     let log = refused("not ready after 5 s");
     assert!(log.contains("console of the machine: ") && log.contains("console words"), "{log}");
 }
+
+/// What a decider that was taken over writes into a record about the job's machine, and why there is none of it.
+const ORDERS: [(&str, &str); 15] = [
+    ("machine.tree ..", "the name of the tree or its version is malformed"),
+    ("machine.tree debian/1", "the name of the tree or its version is malformed"),
+    ("machine.tree /etc", "the name of the tree or its version is malformed"),
+    ("machine.version ../../../etc", "the name of the tree or its version is malformed"),
+    ("machine.version .1", "the name of the tree or its version is malformed"),
+    ("machine.tree nowhere", "/var/lib/nunbird/machines/nowhere"),
+    ("machine.tree alices", "owned by uid 4101"),
+    ("machine.tree link", "/var/lib/nunbird/machines/link"),
+    ("machine.directory inside", "a path of the order is malformed"),
+    ("machine.bind shadow", "a path of the order is malformed"),
+    ("machine.bind /root/file", "/root/file cannot be opened as the job's user"),
+    ("machine.bind /proc/1/root", "/proc/1/root cannot be opened as the job's user"),
+    ("machine.bind /proc/self/fd/3", "/proc/self/fd/3 cannot be opened as the job's user"),
+    ("machine.bind /run/nunbird/machines", "/run/nunbird/machines cannot be opened as the job's user"),
+    ("machine.ready 601", "the time to be ready is out of bounds"),
+];
+
+/// What it gets a machine for: any tree of root's, and what is found without being opened. The machine's root reads none of it.
+const GRANTED: [&str; 3] = ["machine.root true", "machine.bind /etc/shadow-roots", "machine.bind /home/bob"];
+
+#[needs(host)]
+fn a_decider_that_was_taken_over_gets_no_machine_of_what_is_not_roots_or_not_the_users() {
+    let host = host("");
+    let world = host.world();
+    host.root(
+        "cd /var/lib/nunbird/machines && mkdir -p alices/1/tree && : >alices/1/lock && ln -s 1 alices/current && chown -R alice alices && \
+         ln -s /home/alice link && echo x >/root/file && echo roots-own >/etc/shadow-roots && echo bobs-own >/home/bob/file && chmod 600 /etc/shadow-roots && chmod 700 /root /home/bob",
+    )
+    .success();
+    let genuine = world.job();
+    let mut genuine = genuine.begin();
+    assert!(genuine.config().succeeded());
+    let record = std::fs::read(&world.records()[0]).expect("the record");
+    world.write_file("/etc/nunbird/record", record, "root", 0o644);
+    assert!(genuine.cleanup().succeeded());
+    let attack = |text: &str| world.write_file("/etc/nunbird/attack", text, "root", 0o644);
+    let try_it = |number: u64, order: &str| {
+        world.take_over_decider();
+        attack(&format!("slot alice\nadmit {order}"));
+        let job = world.job().id(7100 + number);
+        let mut session = job.begin();
+        let admitted = session.config();
+        assert!(admitted.log.contains(&format!("attack: admit {order}: Done")), "{order}: {}", admitted.log);
+        attack("launch {}");
+        let stage = session.run_text("build_script", "echo it runs");
+        assert!(!stage.stdout.contains("it runs"), "{order}: {}", stage.log);
+        let inside = host.root(
+            "p=$(pgrep -u 1879048192 -xo systemd) && nsenter -t $p -U -m -p -- /bin/sh -c 'id -u; cat /nbt /nbt/*; ls -A /nbt/ && echo listed' 2>&1; :",
+        );
+        world.give_back_decider();
+        session.cleanup();
+        (stage.log, inside.success())
+    };
+    for (number, (order, words)) in (0..).zip(ORDERS) {
+        let (log, _) = try_it(number, order);
+        assert!(log.contains("attack: launch {}: Refused") && log.contains(words), "{order}: {log}");
+        nothing_left(&host);
+    }
+    for (number, order) in (100..).zip(GRANTED) {
+        let (log, inside) = try_it(number, order);
+        assert!(log.contains("the machine runs debian, version 1"), "{order}: {log}");
+        // Its root has the first of the ids that root of the host has written down.
+        assert!(inside.starts_with("0\n") && !inside.contains("-own"), "{order}: {inside}");
+        let closed = inside.contains("Permission denied") && !inside.contains("listed");
+        assert_eq!(closed, order.contains("/home") || order.contains("/etc"), "{order}: {inside}");
+        nothing_left(&host);
+    }
+}
+
+#[needs(host)]
+fn a_keeper_outlives_who_has_started_it_before_it_answers() {
+    let host = host("");
+    let world = host.world();
+    // strace(1) of the machine that runs this test, with its libraries.
+    let copied = Command::new("sh")
+        .arg("-c")
+        .arg("mkdir \"$1\" && cp /usr/bin/strace $(ldd /usr/bin/strace | grep -o '/[^ ]*libunwind[^ ]*') \"$1\"")
+        .arg("sh")
+        .arg(world.host_path("/root/strace"))
+        .status();
+    assert!(copied.expect("sh(1)").success());
+    host.root("cp -p /opt/nunbird/bin/nunbird-machine /opt/nunbird/bin/nunbird-machine.genuine").success();
+    world.take_over_machine();
+    world.write_file("/etc/nunbird/attack", "slowly the-genuine-one", "root", 0o644);
+    let job = world.job();
+    let mut session = begun(&job);
+    let stage = session.run_text("build_script", "id -un");
+    has(&stage, "alice");
+    let calls = host.root("cat /root/strace/calls").success();
+    assert!(calls.contains("(INJECTED)") || calls.contains("DELAYED"), "{calls}");
+    // It holds the locks, so that nobody else gets the machine's ids or its tree.
+    host.root("pgrep -x nunbird-machine >/dev/null && ! flock -n -x /run/nunbird/machines/.ids-0 true")
+        .success();
+    assert!(session.cleanup().succeeded());
+    nothing_left(&host);
+}

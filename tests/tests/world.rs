@@ -27,6 +27,7 @@ mod flags;
 mod help;
 mod hostile_decider;
 mod hostile_limits;
+mod hostile_machine;
 mod hostile_validate;
 mod identity;
 mod identity_attacks;

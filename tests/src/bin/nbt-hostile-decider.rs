@@ -4,7 +4,7 @@
 //! One request a line, as words; `admit KEY VALUE` sends the record of `/etc/nunbird/record`, made this call's own but for that key.
 
 use nunbird_host::{Destination, Fetch, Validate};
-use nunbird_messages::{Group, Isolation, Pam, ProcessLimits, Record, SessionSpan};
+use nunbird_messages::{Group, Isolation, Machine, MachineBind, Pam, ProcessLimits, Record, SessionSpan};
 use nunbird_requests::{
     Confine, Launch, MAX_REPLY, MONITOR_FD, Reply, Request, Slot, Start, Task, Tidying, Without,
 };
@@ -109,6 +109,13 @@ fn launch(message: &str) -> Launch {
     Launch { message: message.as_bytes().to_vec(), environment, submits: false }
 }
 
+fn machine(record: &mut Record) -> &mut Machine {
+    let machine = record.machine.as_mut().expect("a job with a machine");
+    // Those of the record are another job's.
+    machine.binds.clear();
+    machine
+}
+
 /// The record with everything that the monitor compares made right, and then `key` made `value`.
 fn record(start: &Start, slot: u64, key: &str, value: &str) -> Vec<u8> {
     let bytes = fs::read("/etc/nunbird/record").expect("a record");
@@ -135,6 +142,17 @@ fn record(start: &Start, slot: u64, key: &str, value: &str) -> Vec<u8> {
         "closed" => record.closed = true,
         "expires_at" => record.expires_at = number(),
         "expires_at_boottime" => record.expires_at_boottime = number(),
+        "machine.tree" => machine(&mut record).tree = value.to_owned(),
+        "machine.version" => machine(&mut record).version = Some(value.to_owned()),
+        "machine.directory" => machine(&mut record).directory = value.into(),
+        "machine.bind" => machine(&mut record).binds.push(MachineBind {
+            source: value.into(),
+            target: "/nbt".into(),
+            writable: true,
+            optional: false,
+        }),
+        "machine.ready" => machine(&mut record).ready = number(),
+        "machine.root" => machine(&mut record).root = true,
         "policy_path" => record.policy_path = value.into(),
         "own_directory" => record.own_directory = Some(value.into()),
         "group" => {

@@ -368,6 +368,11 @@ impl World {
         install::genuine(self, "nunbird-limits");
     }
 
+    /// Lets a hostile program start and end machines from now on (`nbt-hostile-machine`).
+    pub fn take_over_machine(&self) {
+        install::hostile(self, "nunbird-machine", "nbt-hostile-machine");
+    }
+
     /// Replaces `nunbird-validate` by one that was taken over and reports what `/etc/nunbird/attack` says (`src/bin/nbt-hostile-validate.rs`).
     pub fn take_over_validate(&self) {
         install::hostile(self, "nunbird-validate", "nbt-hostile-validate");
