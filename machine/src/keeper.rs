@@ -65,7 +65,7 @@ pub(crate) fn keep(
     process::new_session()?;
     let console = Console::default();
     let began = Instant::now();
-    match boot(&mut kept, &console) {
+    match boot(&mut kept, parent, &console) {
         Ok((child, leader)) => {
             let note = format!(
                 "the machine runs {}, version {}; it was ready after {:.2} s",
@@ -90,7 +90,7 @@ pub(crate) fn keep(
 }
 
 /// Returns systemd-nspawn and the machine's first process.
-fn boot(kept: &mut Kept<'_>, console: &Console) -> Result<(Child, i32), Trouble> {
+fn boot(kept: &mut Kept<'_>, parent: i32, console: &Console) -> Result<(Child, i32), Trouble> {
     let short = kept.decision.get(..16).unwrap_or(kept.decision);
     let own = groups::own(&format!("nunbird-machine-{short}"))?;
     kept.note.write(&own).map_err(Trouble::of("the machine's note"))?;
@@ -99,6 +99,8 @@ fn boot(kept: &mut Kept<'_>, console: &Console) -> Result<(Child, i32), Trouble>
     // Step N6.
     mounts::own_namespace().map_err(Trouble::of("a mount namespace"))?;
     let placed = mount(kept)?;
+    // Again: to open files as the user has changed ids, which takes it back (PR_SET_PDEATHSIG(2const)).
+    process::die_with_parent(signals::KILL, parent).map_err(Trouble::of("the parent of the keeper"))?;
     let socket = Path::new(MOUNTS).join("notify");
     let notified = UnixDatagram::bind(&socket).map_err(Trouble::of("a socket"))?;
     let (read, write) = io::pipe().map_err(Trouble::of("pipe"))?;

@@ -3,7 +3,7 @@
 use nunbird_tests::host::debian_tree;
 use nunbird_tests::{Cancel, Host, Job, Reason, Session, StageOutcome, Status, needs};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The ids that machines have on the host.
 const FIRST: u32 = 1_879_048_192;
@@ -559,6 +559,34 @@ fn a_keeper_outlives_who_has_started_it_before_it_answers() {
     // It holds the locks, so that nobody else gets the machine's ids or its tree.
     host.root("pgrep -x nunbird-machine >/dev/null && ! flock -n -x /run/nunbird/machines/.ids-0 true")
         .success();
+    assert!(session.cleanup().succeeded());
+    nothing_left(&host);
+}
+
+#[needs(host)]
+fn a_machine_whose_start_is_killed_before_it_is_ready_has_no_keeper_any_more() {
+    let host = host("ready_timeout = \"60s\"\n");
+    let slow = "[Service]\nType=oneshot\nExecStart=/bin/sleep 55\n";
+    let units = "/var/lib/nunbird/machines/debian/1/tree/etc/systemd/system";
+    host.world().write_file(&format!("{units}/slow.service"), slow, "root", 0o644);
+    host.root(&format!(
+        "mkdir -p {units}/multi-user.target.wants && ln -s ../slow.service {units}/multi-user.target.wants/"
+    ))
+    .success();
+    let job = host.world().job();
+    let mut session = begun(&job);
+    // The oldest of the two is the one that nunbird-auth has started; the keeper is its child.
+    host.root(
+        "setsid sh -c 'until pgrep -u 1879048192 -x systemd; do sleep 0.1; done; kill -KILL $(pgrep -o -x nunbird-machine)' >/dev/null 2>&1 </dev/null &",
+    )
+    .success();
+    let began = Instant::now();
+    let stage = session.run_text("build_script", "echo it runs");
+    // A keeper that lives on has nunbird-auth wait for it until the machine is ready.
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
+    assert!(!stage.succeeded() && !stage.stdout.contains("it runs"), "{}", stage.log);
+    let gone = |host: &Host| host.root("pgrep -x 'nunbird-machine|systemd-nspawn'; :").success().is_empty();
+    assert!(host.wait_until(gone), "{}", left(&host));
     assert!(session.cleanup().succeeded());
     nothing_left(&host);
 }
