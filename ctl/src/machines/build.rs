@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// Without these a suite has no machine that boots.
 const BASE: [&str; 2] = ["systemd-sysv", "dbus"];
 /// What root of a tree does not get from systemd-nspawn(1): only package managers and scripts run there. With these, it could make device
-/// nodes, change the mounts that protect `/proc` and `/sys`, and send any packet: no user namespace is around it.
+/// nodes, change the mounts that protect `/proc` and `/sys`, and send any packet: a throw-away layer has no user namespace around it.
 const DROPPED: [&str; 16] = [
     "CAP_AUDIT_CONTROL",
     "CAP_DAC_READ_SEARCH",
@@ -285,7 +285,7 @@ impl Work<'_> {
                 )));
             }
             if definition.hook_inside {
-                let mut words = nspawn(tree);
+                let mut words = in_own_ids(tree);
                 words.push(OsString::from(format!("--bind-ro={}:/run/nunbird-hook", hook.display())));
                 words.extend(["--pipe".into(), "--".into(), "/run/nunbird-hook".into()]);
                 self.steps.run("systemd-nspawn", &words, "install the package systemd-container")?;
@@ -341,7 +341,7 @@ exec "$@"
 "#;
 
 /// The options with which a program runs in a tree, without a boot. What the tree is named like is no name for its host.
-pub(super) fn nspawn(tree: &Path) -> Vec<OsString> {
+fn nspawn(tree: &Path) -> Vec<OsString> {
     let mut words: Vec<OsString> =
         ["--quiet", "--settings=no", "--register=no", "--keep-unit", "--link-journal=no", "--as-pid2"]
             .into_iter()
@@ -349,6 +349,13 @@ pub(super) fn nspawn(tree: &Path) -> Vec<OsString> {
             .collect();
     words.push(format!("--drop-capability={}", DROPPED.join(",")).into());
     words.extend(["--machine=nunbird-build".into(), "--directory".into(), tree.into()]);
+    words
+}
+
+/// The same in a user namespace: root of the tree is nobody on the host. Owners in the tree stay as they are, by an idmapped mount.
+pub(super) fn in_own_ids(tree: &Path) -> Vec<OsString> {
+    let mut words = nspawn(tree);
+    words.extend(["--private-users=pick", "--private-users-ownership=map"].map(OsString::from));
     words
 }
 
@@ -428,7 +435,8 @@ pub(super) fn reason(machine: &Machine, definition: &Definition) -> Result<Optio
     Ok(newer.then(|| "its source is newer".to_owned()))
 }
 
-/// The layer of a shell: the whole tree, and what is written is gone at its end.
+/// The layer of a shell: the whole tree, and what is written is gone at its end. systemd-nspawn maps the ids of a layer only after it has
+/// mounted it, and overlayfs knows no idmapped mounts, so that there is no user namespace.
 pub(super) fn throw_away(tree: PathBuf) -> Vec<OsString> {
     let mut words = nspawn(&tree);
     words.push("--volatile=overlay".into());

@@ -296,7 +296,7 @@ fn login(root: &Path, name: &str, write: bool, command: &[OsString], format: For
         let kept = machine.share(&current)?;
         steps::inherit(&kept)?;
         steps::inherit(&held.0)?;
-        let change = |tree: &Path| match shell(build::nspawn(tree), command)? {
+        let change = |tree: &Path| match shell(build::in_own_ids(tree), command)? {
             0 => Ok(()),
             code => {
                 Err(CtlError::new(format!("the shell ended with exit status {code}, so nothing was changed")))

@@ -676,7 +676,7 @@ fn nothing_is_removed_below_which_something_is_mounted() {
 #[needs(root)]
 fn a_debian_tree_is_built_entered_changed_and_finished_by_a_hook() {
     let site = Site::new();
-    let hook = site.script("hook", "#!/bin/sh\nset -e\nid -u >/inside\ntest ! -e /outside\nmknod /node c 1 3 && exit 1\nmount -o remount,rw /proc/sys && exit 1\nexit 0\n");
+    let hook = site.script("hook", "#!/bin/sh\nset -e\nid -u >/inside\ncat /proc/self/uid_map >/map\ntest ! -e /outside\nmknod /node c 1 3 && exit 1\nmount -o remount,rw /proc/sys && exit 1\nexit 0\n");
     let mirror = nunbird_tests::tree::mirror();
     let suite = nunbird_tests::tree::own_suite();
     site.define("debian", &format!(
@@ -692,6 +692,15 @@ fn a_debian_tree_is_built_entered_changed_and_finished_by_a_hook() {
     );
     let tree = site.tree("debian");
     assert_eq!(fs::read_to_string(tree.join("inside")).expect("a file"), "0\n");
+    // Root there is nobody on the host, and its files are root's all the same.
+    let in_own_ids = |map: &std::path::Path| {
+        let text = fs::read_to_string(map).expect("a map");
+        let first =
+            text.split_whitespace().nth(1).expect("an id on the host").parse::<u32>().expect("a number");
+        assert!(first >= 65_536, "{text}");
+        assert_eq!(fs::metadata(map).expect("a file").uid(), 0);
+    };
+    in_own_ids(&tree.join("map"));
     assert!(tree.join("usr/games/sl").exists());
     let is_device = |entry: &fs::DirEntry| {
         let kind = entry.file_type().expect("a type");
@@ -720,7 +729,8 @@ fn a_debian_tree_is_built_entered_changed_and_finished_by_a_hook() {
     assert_eq!(site.current("debian"), first);
     site.bad(&["login", "debian", "--write", "--", "sh", "-c", "touch /new; exit 3"], 1);
     assert_eq!(site.left("debian"), [first.as_str(), "current"]);
-    site.good(&["login", "debian", "--write", "--", "touch", "/new"]);
+    site.good(&["login", "debian", "--write", "--", "sh", "-c", "touch /new; cat /proc/self/uid_map >/map"]);
+    in_own_ids(&site.tree("debian").join("map"));
     assert!(site.tree("debian").join("new").exists() && !tree.join("new").exists());
     assert_eq!(site.manifest("debian")["source"]["login"], first);
     assert!(site.good(&["update", "debian"]).contains("is up to date"));
