@@ -54,7 +54,7 @@ fn few(instances: u64, count: u64) -> Option<Finding> {
     })
 }
 
-/// More than fit into the memory of a job, so that the kernel's limit of memory is reached before (docs/containers.md).
+/// They take 1 GB of a job's memory (docs/threat-model.md).
 const RECOMMENDED: u64 = 1 << 20;
 
 #[cfg(test)]
