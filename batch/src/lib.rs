@@ -398,7 +398,7 @@ fn report(ending: &Ending, exit_code: Option<&File>) -> Result<StageResult, Stag
     match ending.verdict.verdict() {
         Some(StageResult::BuildFailure) if ending.code != 0 => {
             report_exit_code(exit_code, ending.code)?;
-            Ok(StageResult::BuildFailure)
+            Ok(StageResult::ScriptFailed)
         }
         Some(verdict) => Ok(verdict),
         None => Err(StageError::sentence(&ending.text)),

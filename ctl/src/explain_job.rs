@@ -264,6 +264,10 @@ fn known<'p>(
         let own = nunbird_policy::own_directory(template, name, home).filter(|_| directories.upkeep.create);
         means.above_floor(name, own.as_deref())?;
         let place = place::of(policy, judged.rule, &judged.account, &proof.identity.admitted, data_dir)?;
+        let is_elsewhere = place.builds_root.is_some() || data_dir.is_some();
+        place::keep(directories, is_elsewhere, |name| {
+            variables.value(name, &mut unchecked).map_err(|RequestRefused(why)| why)
+        })?;
         let container = match policy.container_of(judged.rule) {
             Some(container) if from_claims || means.no_job => {
                 notes.push("the job's image and services are not known here, and were not judged".to_owned());
@@ -272,7 +276,7 @@ fn known<'p>(
             _ => {
                 let (account, data_dir) = (&judged.account, place.data_dir.as_path());
                 let place = containers::Place { account, data_dir, decision_id: NO_DECISION };
-                let given = containers::of(policy, judged.rule, &proof.identity.admitted, &place)?;
+                let given = containers::of(policy, judged.rule, &proof.identity.admitted.containers, &place)?;
                 JobContainer::of(policy, judged.rule, &given)
             }
         };

@@ -9,13 +9,12 @@ use crate::settings::Settings;
 use crate::verifier::Verifier;
 use nunbird_audit::{Event, Outcome};
 use nunbird_handover::{
-    Account, Batch, BatchPlan, Container, JobSpec, MachineTree, RuleRef, Scheduler, Shell, SiteRules,
-    UNLIMITED, Workspace,
+    Account, Container, JobSpec, MachineTree, RuleRef, Shell, SiteRules, UNLIMITED, Workspace,
 };
 use nunbird_host::refusal::{Code, Refusal};
-use nunbird_judge::{Course, Judged, Proof, containers, judgement, people, place, token_help};
+use nunbird_judge::{Course, Judged, Proof, batch, containers, judgement, people, place, token_help};
 use nunbird_messages::{AccountIds, Group, Machine, MachineBind, Record, Version};
-use nunbird_policy::{Executor, Job, MACHINES, Policy, Rule};
+use nunbird_policy::{MACHINES, Rule};
 use nunbird_requests::{Reply, Request, Slot};
 use nunbird_sys::process;
 use nunbird_token::Admitted;
@@ -23,7 +22,7 @@ use nunbird_wire::Message;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What GitLab calls itself in a job.
 const SERVER_URL: &str = "CI_SERVER_URL";
@@ -215,15 +214,19 @@ fn spec(
         place::of(policy, rule, entry, admitted, judged.data_dir.as_deref())?;
     let server = policy.gitlab.get(admitted.server).map(|s| s.name.clone()).unwrap_or_default();
     let directory = data_dir.join("batch").join(&call.start.decision_id);
-    let batch = batch(policy, job, directory, admitted.expires_at)?;
-    let name = match directories.per_job {
+    let batch = batch::of(policy, job, directory, Some(admitted.expires_at))?;
+    let is_elsewhere = builds_root.is_some() || judged.data_dir.is_some();
+    let variable = |name: &str| call.monitor.variable(name).map_err(|why| why.to_string());
+    let keep = place::keep(directories, is_elsewhere, variable)?;
+    // What is kept must be no later job's.
+    let name = match directories.per_job || keep.is_some() {
         true => format!("{server}-{}", admitted.job_id),
         false => format!("{slot:03}"),
     };
     // Step 19f.
     let place =
         containers::Place { account: entry, data_dir: &data_dir, decision_id: &call.start.decision_id };
-    let given = containers::of(policy, rule, admitted, &place)?;
+    let given = containers::of(policy, rule, &admitted.containers, &place)?;
     let container = match given.container {
         Some(container) => Some(Container { service_logs: service_logs(call, &container)?, ..container }),
         None => None,
@@ -273,6 +276,7 @@ fn spec(
             unserved,
             stack: policy.limits_of(rule).and_then(|limits| limits.rlimits.stack).or(raised),
             upkeep: directories.upkeep.clone(),
+            keep,
         },
         environment: job.variables(),
         batch,
@@ -293,47 +297,4 @@ fn service_logs(call: &Call<'_>, container: &Container) -> Result<bool, Refusal>
         Refusal::denied(Code::Variable, "a variable of this job is not UTF-8", detail)
     })?;
     Ok(value.is_some_and(|value| ["1", "t", "T", "true", "TRUE", "True"].contains(&value.as_str())))
-}
-
-/// The scheduler of the job's stages; none where they run on this host.
-///
-/// # Errors
-/// For a scheduler that the policy does not describe, which it does not let happen.
-fn batch(
-    policy: &Policy,
-    job: &Job,
-    directory: PathBuf,
-    deadline: u64,
-) -> Result<Option<BatchPlan>, Refusal> {
-    let scheduler = match &job.executor {
-        Executor::Shell => return Ok(None),
-        Executor::Scheduler(name) => Scheduler::Named(name.clone()),
-        Executor::Described(name) => {
-            let known = policy.schedulers.get(name);
-            let unknown =
-                || Refusal::system(Code::Executor, "the job's executor is not configured on this host", name);
-            Scheduler::Described(known.ok_or_else(unknown)?.description.clone())
-        }
-    };
-    let small = |seconds: u64| u32::try_from(seconds).unwrap_or(u32::MAX);
-    let from = &job.batch;
-    let settings = Batch {
-        stages: from.stages.clone(),
-        scheduler_bin: from.scheduler_bin.clone(),
-        environment: from.environment.clone(),
-        grace: small(from.grace),
-        rules: from.rules.clone(),
-        allow_illegal_args: from.allow_illegal_arguments,
-        poll_interval: small(from.poll_interval),
-        nfs_timeout: small(from.nfs_timeout),
-        // GitLab's tokens live as long as the job may.
-        deadline: Some(deadline),
-        ..Batch::new(scheduler, directory)
-    };
-    Ok(Some(BatchPlan {
-        name: job.executor.name().to_owned(),
-        settings,
-        arguments_variables: from.arguments_variables.clone(),
-        job_prefix: from.job_prefix,
-    }))
 }

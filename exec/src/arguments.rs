@@ -1,6 +1,6 @@
 //! The command line.
 
-use clap::{CommandFactory, Parser, ValueHint};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -11,6 +11,7 @@ Examples:
   nunbird exec test --image debian:12     run it in another image
   nunbird exec solve --executor slurm     run its script in an allocation
   nunbird exec test --variables ~/.ci-secrets --artifacts out
+  nunbird exec test --keep; nunbird exec enter test
 
 Exit status:
   that of the job's script; 125 when the script did not run, or nunbird failed; 130 when it was cancelled.";
@@ -21,8 +22,16 @@ Exit status:
 /// needs no privilege, no GitLab and no gitlab-runner.
 #[derive(Debug, Parser)]
 #[command(name = "nunbird-exec", bin_name = "nunbird exec", version, after_help = EXAMPLES)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Arguments {
-    /// The job, as `--list` prints it
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    /// The job, as `--list` prints it; one that is called `enter` behind `--`
     #[arg(required_unless_present_any = ["list", "completions", "man"])]
     pub(crate) job: Option<String>,
 
@@ -46,17 +55,29 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with_all = ["image", "engine"])]
     pub(crate) no_container: bool,
 
-    /// Run the script in an allocation: slurm, pbs, lsf, flux, gridengine, htcondor, cobalt, or the path of a description
-    #[arg(long, value_name = "NAME", default_value = "shell")]
-    pub(crate) executor: String,
+    /// Run the script in an allocation: slurm, pbs, lsf, flux, gridengine, htcondor, cobalt, or the path of a description; shell for none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) executor: Option<String>,
 
-    /// Variables of yours, a line NAME=value each; no other account may read the file
+    /// Run the job as this rule or profile of the site's configuration runs CI jobs: its container, scheduler, environment and limits
+    #[arg(long, value_name = "NAME", conflicts_with = "engine")]
+    pub(crate) as_rule: Option<String>,
+
+    /// The site's configuration
+    #[arg(long, value_name = "FILE", requires = "as_rule", default_value = nunbird_policy::DEFAULT_CONFIGURATION, value_hint = ValueHint::FilePath)]
+    pub(crate) configuration: PathBuf,
+
+    /// Variables of yours, a line NAME=value or `file NAME=PATH` each; no other account may read the file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) variables: Option<PathBuf>,
 
     /// One variable, over those of the file; other users of this host see the command line
     #[arg(long = "variable", value_name = "NAME=VALUE")]
     pub(crate) variable: Vec<String>,
+
+    /// One variable whose value is the path of a private copy of this file, as GitLab's of type File
+    #[arg(long = "file-variable", value_name = "NAME=PATH")]
+    pub(crate) file_variable: Vec<String>,
 
     /// Copy the job's artifacts into this directory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -70,7 +91,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) shell_on_failure: bool,
 
-    /// Leave the job's directory where it is
+    /// Leave the job's directory where it is, for `nunbird exec enter`
     #[arg(long)]
     pub(crate) keep: bool,
 
@@ -89,6 +110,48 @@ pub(crate) struct Arguments {
     /// Print the man page
     #[arg(long, hide = true)]
     pub(crate) man: bool,
+}
+
+/// What is no job.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Open a prompt in what `--keep` has left of a job, list what there is, or remove it
+    ///
+    /// The prompt has the job's variables and directory, on this host or in a new container of the job's image. Nothing of the job runs
+    /// meanwhile.
+    Enter(Enter),
+}
+
+/// `nunbird exec enter`.
+#[derive(Debug, Args)]
+pub(crate) struct Enter {
+    /// A number or a job, as `enter --list` prints them, or a directory that was kept; default: the only one there is
+    #[arg(value_name = "JOB or DIRECTORY")]
+    pub(crate) what: Option<String>,
+
+    /// Print what is kept, with its age and size
+    #[arg(long, conflicts_with_all = ["what", "remove", "variables", "variable", "file_variable"])]
+    pub(crate) list: bool,
+
+    /// Remove it, and open no prompt
+    #[arg(long, requires = "what", conflicts_with_all = ["variables", "variable", "file_variable"])]
+    pub(crate) remove: bool,
+
+    /// Variables of yours, in place of the file that the job had
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) variables: Option<PathBuf>,
+
+    /// One variable more, over all others
+    #[arg(long = "variable", value_name = "NAME=VALUE")]
+    pub(crate) variable: Vec<String>,
+
+    /// One file variable more
+    #[arg(long = "file-variable", value_name = "NAME=PATH")]
+    pub(crate) file_variable: Vec<String>,
+
+    /// Where the job's copy was made, in place of ~/.nunbird
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: Option<PathBuf>,
 }
 
 /// The same as a value, for the man page and completions.

@@ -103,8 +103,8 @@ pub struct AskedService {
     pub aliases: Vec<String>,
     /// `command`.
     pub command: Option<Vec<String>>,
-    /// Its own variables.
-    pub variables: Vec<(String, String)>,
+    /// Its own variables, before expansion.
+    pub variables: Variables,
 }
 
 /// `artifacts:`.
@@ -133,6 +133,8 @@ pub struct Job {
     pub after_script: Vec<String>,
     /// All variables, expanded, without those of directories.
     pub values: Values,
+    /// The same before expansion, without the user's own.
+    pub layers: Variables,
     /// Names of variables that a service gets as well: those of the file.
     pub public: Vec<String>,
     /// `image:`.
@@ -186,7 +188,8 @@ impl Job {
         check_keys(&own)?;
         let map = with_defaults(pipeline, &own)?;
         let stage = stage(pipeline, instance, &map)?;
-        let (values, public, judged) = judge(pipeline, instance, &map, &stage, around, remarks)?;
+        let Judgement { values, layers, public, judged } =
+            judge(pipeline, instance, &map, &stage, around, remarks)?;
         let script = lines(&map, "script")?;
         if script.is_empty() {
             return Err(without_script(instance, &map));
@@ -208,6 +211,7 @@ impl Job {
             notes: notes(&map),
             verdict: judged.verdict,
             values,
+            layers,
             public,
         })
     }
@@ -240,7 +244,7 @@ pub fn listed(
     check_keys(&own)?;
     let map = with_defaults(pipeline, &own)?;
     let stage = stage(pipeline, instance, &map)?;
-    let (values, _, judged) = judge(pipeline, instance, &map, &stage, around, remarks)?;
+    let Judgement { values, judged, .. } = judge(pipeline, instance, &map, &stage, around, remarks)?;
     let image =
         map.get("image").filter(|node| !node.is_null()).map(|node| image(node, &values)).transpose()?;
     let verdict = match map.get("trigger") {
@@ -328,7 +332,16 @@ fn stage(pipeline: &Pipeline, instance: &Instance<'_>, map: &Map) -> Result<Stri
     Err(failure.help(format!("the stages are {}", names.join(", "))))
 }
 
-/// The job's values, the names of those that services get, and what its rules say. By GitLab's precedence, the weakest first: predefined, the top
+/// The variables of a job, and what its rules say.
+struct Judgement {
+    values: Values,
+    layers: Variables,
+    /// The names of those that services get.
+    public: Vec<String>,
+    judged: Judged,
+}
+
+/// By GitLab's precedence, the weakest first: predefined, the top
 /// of the file, `workflow:rules`, the job, `parallel`, the rule that matched, what the user gives.
 fn judge(
     pipeline: &Pipeline,
@@ -337,7 +350,7 @@ fn judge(
     stage: &str,
     around: Around<'_>,
     remarks: &mut Vec<String>,
-) -> Result<(Values, Vec<String>, Judged), Failure> {
+) -> Result<Judgement, Failure> {
     let globals = conditions::global_variables(&pipeline.config)?;
     let mut outer = around.predefined.clone();
     outer.add(&globals);
@@ -359,18 +372,24 @@ fn judge(
     let environment = map.get("environment");
     let environment = environment.and_then(|node| node.map().map_or(Some(node), |map| map.get("name")));
     let environment = environment.and_then(Node::text);
-    let merged = |of_file: &Variables| {
+    let layers = |of_file: &Variables| -> Result<Variables, Failure> {
         let mut all = all.clone();
         all.add(of_file);
-        all.add(around.given);
-        let Some(environment) = &environment else { return all.expanded() };
+        let Some(environment) = &environment else { return Ok(all) };
         // Its name has variables in it, and others may have the name.
-        let name = all.expanded()?.expand(environment);
+        let mut whole = all.clone();
+        whole.add(around.given);
+        let name = whole.expanded()?.expand(environment);
         let mut named = Variables::default();
         named.set("CI_ENVIRONMENT_SLUG", slug(&name));
         named.set("CI_ENVIRONMENT_NAME", name);
         named.add(&all);
-        named.expanded()
+        Ok(named)
+    };
+    let merged = |of_file: &Variables| {
+        let mut all = layers(of_file)?;
+        all.add(around.given);
+        all.expanded()
     };
     let mut judged = conditions::job(map, &Facts { values: &merged(&of_file)?, tree }, remarks)?;
     of_file.add(&judged.variables);
@@ -379,7 +398,7 @@ fn judge(
     }
     let values = merged(&of_file)?;
     let public = of_file.names().map(str::to_owned).collect();
-    Ok((values, public, judged))
+    Ok(Judgement { values, layers: layers(&of_file)?, public, judged })
 }
 
 fn without_script(instance: &Instance<'_>, map: &Map) -> Failure {
@@ -475,12 +494,8 @@ fn services(map: &Map, values: &Values) -> Result<Vec<AskedService>, Failure> {
         let map = one.map().cloned().unwrap_or_default();
         let command = map.get("command").filter(|node| !node.is_null());
         let alias = map.get("alias").and_then(Node::text).unwrap_or_default();
-        let own = map.get("variables").map_or_else(|| Ok(Variables::default()), conditions::variables)?;
-        let mut variables = Vec::new();
-        for (name, variable) in own.iter() {
-            let value = if variable.expand { values.expand(&variable.value) } else { variable.value.clone() };
-            variables.push((name.to_owned(), value));
-        }
+        let variables =
+            map.get("variables").map_or_else(|| Ok(Variables::default()), conditions::variables)?;
         all.push(AskedService {
             image: image(one, values)?,
             aliases: alias.split([' ', ',']).filter(|alias| !alias.is_empty()).map(str::to_owned).collect(),

@@ -1,5 +1,5 @@
 //! Starts the launcher, `nunbird`, for one stage, as `nunbird-auth` does it for a job of GitLab's: the message behind descriptor 3, the script
-//! behind 4, the file for the exit code behind 5.
+//! behind 4, the file for the exit code behind 5; and the lock of the run's directory behind 6, which the launcher only keeps open.
 //!
 //! The launcher is in a session of its own. So a `Ctrl-C` reaches this program alone, which asks the launcher to cancel, waits for
 //! it, and still runs the clean-up.
@@ -39,6 +39,15 @@ pub(crate) struct Launcher {
     signals: Signals,
 }
 
+/// What one launcher is started with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held<'a> {
+    /// The message.
+    pub(crate) handover: &'a Handover,
+    /// The lock of the directory that it works in: its own until it ends, whatever becomes of this program.
+    pub(crate) lock: BorrowedFd<'a>,
+}
+
 impl Launcher {
     /// The launcher beside this program.
     ///
@@ -62,8 +71,8 @@ impl Launcher {
     ///
     /// # Errors
     /// When the launcher cannot be started.
-    pub(crate) fn run(&self, handover: &Handover, task: Task, script: &str) -> Result<End, Failure> {
-        self.run_beside(handover, task, script, |signals| {
+    pub(crate) fn run(&self, held: Held<'_>, task: Task, script: &str) -> Result<End, Failure> {
+        self.run_beside(held, task, script, |signals| {
             match poll(&mut [PollFd::new(signals, PollFlags::POLLIN)], PollTimeout::NONE) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
                 Err(e) => Err(e.into()),
@@ -77,7 +86,7 @@ impl Launcher {
     /// Likewise.
     pub(crate) fn run_beside(
         &self,
-        handover: &Handover,
+        held: Held<'_>,
         task: Task,
         script: &str,
         beside: impl FnMut(BorrowedFd<'_>) -> io::Result<()>,
@@ -87,7 +96,7 @@ impl Launcher {
                 .help("ask your site's admins whether the installation is complete")
         };
         let apart = task == Task::Cleanup;
-        let handover = Handover { task, exit_code_file: true, ..handover.clone() };
+        let handover = Handover { task, exit_code_file: true, ..held.handover.clone() };
         let message =
             handover.to_bytes().map_err(|e| Failure::new(format!("cannot describe the job: {e}")))?;
         let message = memory(&message).map_err(failed)?;
@@ -102,7 +111,7 @@ impl Launcher {
         if apart {
             command.stdout(io::stderr().as_fd().try_clone_to_owned().map_err(failed)?);
         }
-        let passed = [message.as_fd(), script.as_fd(), code.as_fd()];
+        let passed = [message.as_fd(), script.as_fd(), code.as_fd(), held.lock];
         let child = job_command::spawn(command, &passed).map_err(failed)?;
         let (status, cancelled) = self.wait(child, beside).map_err(failed)?;
         Ok(match status.code() {

@@ -13,11 +13,13 @@ mod arguments;
 mod artifacts;
 pub mod budget;
 pub mod conditions;
+mod enter;
 pub mod expression;
 pub mod failure;
 pub mod glob;
 pub mod instances;
 pub mod job;
+mod kept;
 mod launch;
 mod passwords;
 pub mod pipeline;
@@ -25,15 +27,17 @@ mod place;
 mod plain;
 mod predefined;
 mod prompt;
+mod record;
 mod run;
 pub mod script;
 mod secrets;
+mod site;
 mod surroundings;
 pub mod tree;
 pub mod variables;
 pub mod yaml;
 
-use arguments::{Arguments, command_line};
+use arguments::{Arguments, Command, command_line};
 use clap::{FromArgMatches, error::ErrorKind};
 use std::ffi::OsString;
 use std::io::Write;
@@ -69,7 +73,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     if arguments.man {
         return man();
     }
-    run::run(&arguments).unwrap_or_else(|failure| {
+    let done = match &arguments.command {
+        Some(Command::Enter(words)) => enter::run(words),
+        None => run::run(&arguments),
+    };
+    done.unwrap_or_else(|failure| {
         drop(writeln!(std::io::stderr(), "nunbird exec: error: {failure}"));
         NOT_RUN
     })
@@ -77,11 +85,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 fn man() -> u8 {
     // Neither a date nor a version: a page changes only when its contents change.
-    let command = command_line().version(None).display_name("nunbird-exec");
-    let mut text = Vec::new();
+    let mut command = command_line().version(None).display_name("nunbird-exec");
+    command.build();
+    let (mut text, mut of_enter) = (Vec::new(), Vec::new());
+    let enter = command.find_subcommand("enter").cloned().unwrap_or_default();
+    let page = |command| clap_mangen::Man::new(command).manual("Nunbird").date("").source("Nunbird");
     let written =
-        clap_mangen::Man::new(command).manual("Nunbird").date("").source("Nunbird").render(&mut text);
-    let text = String::from_utf8_lossy(&text).replace(".SH EXTRA\n", ".SH \"EXAMPLES AND EXIT STATUS\"\n");
+        page(command).render(&mut text).and_then(|()| page(enter).render_options_section(&mut of_enter));
+    let of_enter = String::from_utf8_lossy(&of_enter).replace(".SH OPTIONS\n", ".SH \"OPTIONS OF ENTER\"\n");
+    // One page has it all.
+    let text = String::from_utf8_lossy(&text)
+        .replace("nunbird\\-exec\\-enter(1)", "\\fBnunbird exec enter\\fR")
+        .replace(".SH EXTRA\n", &format!("{of_enter}.SH \"EXAMPLES AND EXIT STATUS\"\n"));
     match written.and_then(|()| std::io::stdout().write_all(text.as_bytes())) {
         Ok(()) => 0,
         Err(_) => NOT_RUN,

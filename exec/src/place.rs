@@ -4,15 +4,20 @@
 //! DATA_DIR/exec/HOST/0          the build directory, the only one of these that a container has
 //!                    0.lock     locked while the run lives
 //!                    0.kept     a mark: `--keep` has left the directory to the user
+//!                    0.run      what is known of the run: see `record.rs`
 //!                    0.sources  names of the files to copy, until they are copied
 //! ```
+//!
+//! The lock is the open file's, so each launcher that the run starts holds it as well: one that outlives a killed run by a moment still has the
+//! directory. What the script leaves then is ended before anything of the directory is touched.
 //!
 //! A job may put anything into its build directory, links in the place of directories too. So no run works in a directory that another
 //! has left: it makes its own, and mkdir(2) decides whose it is.
 
 use crate::failure::Failure;
+use crate::record::Record;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::getuid;
 use nunbird_handover::Workspace;
@@ -23,14 +28,16 @@ use nunbird_stage::trees::remove_tree;
 use nunbird_stage::ways::judge;
 use nunbird_sys::process::short_host_name;
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 /// The most jobs by hand of one account on one host, with the directories that `--keep` has left.
-const MOST: usize = 100;
+pub(crate) const MOST: usize = 100;
+/// The longest record, in bytes: variables of 16 MiB, with marks before quotes.
+const LONGEST: u64 = 64 << 20;
 
 /// A directory that is this job's while the value lives.
 #[derive(Debug)]
@@ -44,16 +51,25 @@ pub(crate) struct Place {
     /// The build directory, whatever is at its path later.
     builds: Directory,
     number: String,
-    _lock: Flock<OwnedFd>,
+    /// Released when the last process that has it open ends.
+    lock: File,
 }
+
+/// Ends what a run has left running that was killed, while the lock of its number is held.
+pub(crate) type EndLeft<'a> = &'a dyn Fn(&Record, &Path, BorrowedFd<'_>);
 
 impl Place {
     /// Takes the first number below `data_dir` that has no directory, for a project of this path. What a run has left that was killed is
-    /// removed; what a run was to `keep` is not.
+    /// ended and removed; what a run was to `keep` is not.
     ///
     /// # Errors
     /// When `data_dir` is not the account's alone, the directories cannot be made, or all numbers are taken.
-    pub(crate) fn take(data_dir: &Path, project: &str, keep: bool) -> Result<Place, Failure> {
+    pub(crate) fn take(
+        data_dir: &Path,
+        project: &str,
+        keep: bool,
+        end_left: EndLeft<'_>,
+    ) -> Result<Place, Failure> {
         let all = own(data_dir)?.make_child(OsStr::new("exec"));
         let all = all.and_then(|exec| exec.make_child(OsStr::new(&short_host_name()))).map_err(unusable)?;
         let failed = |e: Errno| {
@@ -63,17 +79,15 @@ impl Place {
         let mut remarks = Vec::new();
         for number in 0..MOST {
             let number = number.to_string();
-            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let file = openat(&all, lock_name(&number).as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR)
-                .map_err(failed)?;
-            let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => lock,
-                Err((_, Errno::EWOULDBLOCK)) => continue,
-                Err((_, e)) => return Err(failed(e)),
-            };
+            let lock = try_lock(&all, &number)
+                .map_err(|e| failed(Errno::from_raw(e.raw_os_error().unwrap_or_default())))?;
+            let Some(lock) = lock else { continue };
             if all.stat(OsStr::new(&number)).is_ok() {
                 if all.stat(OsStr::new(&kept_name(&number))).is_ok() {
                     continue;
+                }
+                if let Ok(Some(record)) = read(&all, &number) {
+                    end_left(&record, &all.path().join(&number), lock.as_fd());
                 }
                 if let Err(e) = remove_tree(&all, OsStr::new(&number)) {
                     remarks.push(format!("an earlier job's directory is left over: {e}"));
@@ -81,7 +95,7 @@ impl Place {
                 }
             }
             // The user has removed a kept directory, or a run was killed before it removed its list.
-            for name in [kept_name(&number), sources_name(&number)] {
+            for name in [kept_name(&number), sources_name(&number), record_name(&number)] {
                 all.unlink(OsStr::new(&name)).map_err(failed)?;
             }
             match mkdirat(&all, number.as_str(), Mode::S_IRWXU) {
@@ -104,15 +118,28 @@ impl Place {
                 builds_dir,
                 project_dir,
             };
-            return Ok(Place { workspace, remarks, all, builds, number, _lock: lock });
+            return Ok(Place { workspace, remarks, all, builds, number, lock });
         }
         let what = format!("{MOST} jobs work in {} at once, or were kept there", shown(all.path()));
         Err(Failure::new(what).help("wait for one of them, or remove directories that --keep has left"))
     }
 
     /// The build directory, whatever is at its path by now.
-    pub(crate) fn builds(&self) -> BorrowedFd<'_> {
-        self.builds.as_fd()
+    pub(crate) fn builds(&self) -> &Directory {
+        &self.builds
+    }
+
+    /// What each process that works here is to have open.
+    pub(crate) fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
+    /// Writes down what is known of the run, in place of what was.
+    ///
+    /// # Errors
+    /// As open(2), write(2) and rename(2).
+    pub(crate) fn write_down(&self, record: &Record) -> Result<(), Failure> {
+        write_down(&self.all, &self.number, record)
     }
 
     /// Writes the list of the files to copy, where no container has it.
@@ -136,18 +163,128 @@ impl Place {
         let _stays = self.all.unlink(OsStr::new(&sources_name(&self.number)));
     }
 
-    /// Removes the build directory, what a job has made unreadable too. No link is followed.
+    /// Removes the build directory.
     ///
     /// # Errors
-    /// As unlink(2) and rmdir(2).
+    /// As [`clear`].
     pub(crate) fn clear(&self) -> Result<(), StageError> {
-        // That of the library has no greatest depth, and the other one opens what is shut. By the directory that was opened at the beginning.
-        let held = Path::new("/proc/self/fd").join(self.all.as_fd().as_raw_fd().to_string());
-        match fs::remove_dir_all(held.join(&self.number)) {
-            Ok(()) => Ok(()),
-            Err(_) => remove_tree(&self.all, OsStr::new(&self.number)),
-        }
+        clear(&self.all, &self.number)
     }
+
+    /// The number, by which the user names what is kept.
+    pub(crate) fn number(&self) -> &str {
+        &self.number
+    }
+}
+
+/// Removes a build directory, what a job has made unreadable too, and what is known of its run. No link is followed.
+///
+/// # Errors
+/// As unlink(2) and rmdir(2).
+pub(crate) fn clear(all: &Directory, number: &str) -> Result<(), StageError> {
+    // That of the library has no greatest depth, and the other one opens what is shut. By the directory that was opened at the beginning.
+    let held = Path::new("/proc/self/fd").join(all.as_fd().as_raw_fd().to_string());
+    match fs::remove_dir_all(held.join(number)) {
+        Ok(()) => {}
+        Err(_) => remove_tree(all, OsStr::new(number))?,
+    }
+    for name in [kept_name(number), record_name(number)] {
+        all.unlink(OsStr::new(&name))
+            .map_err(|e| StageError::at("cannot remove", &all.path().join(&name), e, "remove it by hand"))?;
+    }
+    Ok(())
+}
+
+/// The lock of a number; none where another process has it.
+pub(crate) fn try_lock(all: &Directory, number: &str) -> io::Result<Option<File>> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = openat(all, lock_name(number).as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    let file = File::from(file);
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(e),
+    }
+}
+
+/// Whether `--keep` has left this number's directory.
+pub(crate) fn is_kept(all: &Directory, number: &str) -> bool {
+    [number, &kept_name(number)].iter().all(|name| all.stat(OsStr::new(name)).is_ok())
+}
+
+/// What is known of a run; nothing of one of an earlier version.
+///
+/// # Errors
+/// For a file that is not the account's alone, and for one that is no record.
+pub(crate) fn read(all: &Directory, number: &str) -> Result<Option<Record>, Failure> {
+    let name = record_name(number);
+    let path = all.path().join(&name);
+    match own_file(all, &name, LONGEST) {
+        Ok(text) => Record::parse(&text).map(Some).map_err(|why| {
+            Failure::new(format!("cannot use {}: {why}", shown(&path)))
+                .help("remove the directory: `nunbird exec enter --remove NUMBER`")
+        }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Failure::new(format!("cannot use {}: {e}", shown(&path)))
+            .help("it must be a file of yours that nobody else may read or change")),
+    }
+}
+
+/// The content of a file that belongs to this account and that nobody else may read or change. No link is followed.
+///
+/// # Errors
+/// For any other one, and for a longer one.
+pub(crate) fn own_file(directory: &Directory, name: &str, longest: u64) -> io::Result<Vec<u8>> {
+    let file = open_own(directory, name, OFlag::O_RDONLY)?;
+    let mut bytes = Vec::new();
+    file.take(longest + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > longest {
+        return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+    }
+    Ok(bytes)
+}
+
+/// Opens such a file.
+///
+/// # Errors
+/// Likewise.
+pub(crate) fn open_own(directory: &Directory, name: &str, access: OFlag) -> io::Result<File> {
+    let flags = access | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = File::from(openat(directory, name, flags, Mode::empty())?);
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    if meta.uid() != getuid().as_raw() {
+        return Err(io::Error::other(format!("it belongs to uid {}", meta.uid())));
+    }
+    if meta.mode() & 0o077 != 0 {
+        return Err(io::Error::other(format!("it has mode {:04o}", meta.mode() & 0o7777)));
+    }
+    Ok(file)
+}
+
+/// Writes down what is known of a run, so that the old text stays until the new one is whole.
+///
+/// # Errors
+/// As open(2), write(2) and rename(2).
+pub(crate) fn write_down(all: &Directory, number: &str, record: &Record) -> Result<(), Failure> {
+    let (name, new) = (record_name(number), format!("{number}.run.new"));
+    let written = || -> Result<(), String> {
+        let text = record.text()?;
+        all.unlink(OsStr::new(&new)).map_err(|e| e.desc().to_owned())?;
+        let mut file = create(all, &new).map_err(|e| e.desc().to_owned())?;
+        file.write_all(&text).map_err(|e| e.to_string())?;
+        renameat(all, new.as_str(), all, name.as_str()).map_err(|e| e.desc().to_owned())
+    };
+    written().map_err(|why| {
+        Failure::new(format!("cannot write {}: {why}", shown(&all.path().join(&name))))
+            .help("free some space there")
+    })
+}
+
+fn record_name(number: &str) -> String {
+    format!("{number}.run")
 }
 
 fn lock_name(number: &str) -> String {
@@ -173,7 +310,7 @@ fn unusable(e: StageError) -> Failure {
 }
 
 /// The account's directory, made if it is missing. Nothing is made in one that somebody else owns or may change: they could replace what is in it.
-fn own(path: &Path) -> Result<Directory, Failure> {
+pub(crate) fn own(path: &Path) -> Result<Directory, Failure> {
     let uid = getuid().as_raw();
     let help = "name a directory of your own by --directory";
     let failed = |e: io::Error| {
@@ -229,7 +366,7 @@ mod tests {
     use std::path::Path;
 
     fn take(data: &Path, project: &str, keep: bool) -> Place {
-        Place::take(data, project, keep).unwrap_or_else(|failure| panic!("{failure}"))
+        Place::take(data, project, keep, &|_, _, _| ()).unwrap_or_else(|failure| panic!("{failure}"))
     }
 
     #[test]
@@ -329,7 +466,8 @@ mod tests {
         let data = tempfile::tempdir().expect("a directory");
         for mode in [0o720, 0o702, 0o777, 0o1777] {
             fs::set_permissions(data.path(), Permissions::from_mode(mode)).expect("a mode");
-            let failure = Place::take(data.path(), "p", false).expect_err("refused").to_string();
+            let failure =
+                Place::take(data.path(), "p", false, &|_, _, _| ()).expect_err("refused").to_string();
             assert!(failure.contains("others may change it") && failure.contains("chmod go-w"), "{failure}");
         }
         assert_eq!(fs::read_dir(data.path()).expect("a directory").count(), 0);
@@ -345,7 +483,7 @@ mod tests {
         if is_root {
             std::os::unix::fs::chown(foreign, Some(1), None).expect("an owner");
         }
-        let failure = Place::take(foreign, "p", false).expect_err("refused").to_string();
+        let failure = Place::take(foreign, "p", false, &|_, _, _| ()).expect_err("refused").to_string();
         assert!(failure.contains("it belongs to uid") && failure.contains("--directory"), "{failure}");
         assert!(!foreign.join("exec").exists());
     }

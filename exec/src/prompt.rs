@@ -6,7 +6,7 @@
 //! Without it, or without a terminal here, the shell reads line by line.
 
 use crate::failure::Failure;
-use crate::launch::Launcher;
+use crate::launch::{Held, Launcher};
 use crate::script::quote;
 use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -26,30 +26,31 @@ const STAGE: &str = "step_shell";
 /// What the other end says first: a terminal, or lines.
 const TERMINAL: u8 = b'T';
 
-/// Opens a prompt and returns when its shell has ended.
+/// Opens a prompt on this host, in the message's container if it has one, and returns when its shell has ended.
 ///
 /// # Errors
 /// When the pipes cannot be made or the launcher cannot be started.
-pub(crate) fn open(launcher: &Launcher, handover: &Handover, step: &str) -> Result<(), Failure> {
-    let directory = handover.workspace.builds_dir.join(".prompt");
+pub(crate) fn open(launcher: &Launcher, held: Held<'_>, step: &str) -> Result<(), Failure> {
+    let directory = held.handover.workspace.builds_dir.join(".prompt");
     let failed = |e: io::Error| Failure::new(format!("cannot open a prompt in {}: {e}", shown(&directory)));
     // Left by a run that was killed.
     drop(fs::remove_dir_all(&directory));
     fs::create_dir(&directory).map_err(failed)?;
     let (input, output) = (directory.join("in"), directory.join("out"));
-    let held = OpenOptions::new()
+    let pipes = OpenOptions::new()
         .read(true)
         .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
         .open(&directory)
         .map_err(failed)?;
-    let (to, from) = (pipe(&held, "in").map_err(failed)?, pipe(&held, "out").map_err(failed)?);
+    let (to, from) = (pipe(&pipes, "in").map_err(failed)?, pipe(&pipes, "out").map_err(failed)?);
     let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     // The allocation of the script has ended by now.
-    let handover = Handover { batch: None, ..handover.clone() };
+    let handover = Handover { batch: None, ..held.handover.clone() };
+    let held = Held { handover: &handover, ..held };
     let text = script(step, &input, &output, terminal);
     let mut relay = Relay { to: Some(to), from, saved: None, begun: false };
     let end = launcher
-        .run_beside(&handover, Task::Run(STAGE.to_owned()), &text, |signals| relay.wait(signals, terminal));
+        .run_beside(held, Task::Run(STAGE.to_owned()), &text, |signals| relay.wait(signals, terminal));
     relay.finish();
     drop(fs::remove_dir_all(&directory));
     // Whatever the last command of the prompt was.

@@ -3,22 +3,26 @@
 use crate::arguments::Arguments;
 use crate::artifacts::{self, Known, Origin};
 use crate::conditions::Verdict;
+use crate::enter;
 use crate::failure::Failure;
 use crate::instances::{Instance, choose, instances};
 use crate::job::{self, AllowFailure, Around, Job};
-use crate::launch::{End, Launcher};
+use crate::launch::{End, Held, Launcher};
 use crate::pipeline::{self, Pipeline, Sources};
 use crate::place::{Place, absolute};
 use crate::predefined;
 use crate::prompt;
+use crate::record::{Ended, Origins, Record};
 use crate::script::{self, Colour, Commit};
+use crate::secrets::{self, Given};
+use crate::site::Site;
 use crate::surroundings::{self, Wish};
 use crate::tree::Tree;
 use crate::variables::Variables;
-use crate::{CANCELLED, NOT_RUN, passwords, secrets};
+use crate::{CANCELLED, NOT_RUN, passwords};
 use nunbird_handover::{
-    Account, Credentials, ExitCodes, FORMAT_VERSION, Handover, Identity, Shell, SiteRules, Task, Untrusted,
-    Workspace,
+    Account, Batch, Container, Credentials, ExitCodes, FORMAT_VERSION, Handover, Identity, Shell, Task,
+    Untrusted, Workspace,
 };
 use nunbird_stage::error::shown;
 use nunbird_sys::random;
@@ -26,6 +30,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -43,30 +48,41 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         std::env::current_dir().map_err(|e| Failure::new(format!("cannot find this directory: {e}")))?;
     let tree = Tree::around(&here)?;
     let account = surroundings::account()?;
-    let mut given = arguments.variables.as_deref().map_or_else(|| Ok(Variables::default()), secrets::file)?;
-    for text in &arguments.variable {
-        let pair = secrets::pair(text).map_err(|failure| failure.help("--variable NAME=value"))?;
-        given.set(pair.0, pair.1);
-    }
+    let of_command_line = Given::of_command_line(&arguments.variable, &arguments.file_variable)?;
+    let mut all_given = arguments.variables.as_deref().map_or_else(|| Ok(Given::default()), secrets::file)?;
+    all_given.add(&of_command_line);
+    let given = &all_given.variables;
     let predefined = predefined::of_project(&tree, &arguments.file, &account.name)?;
     let mut outer = predefined.clone();
-    outer.add(&given);
+    outer.add(given);
     let sources = Sources { tree: &tree, outer: &outer, ignore_remote: arguments.ignore_remote_includes };
     let pipeline = pipeline::load(sources, &arguments.file)?;
     pipeline.remarks.iter().for_each(|remark| say(&format!("remark: {remark}")));
     let all = instances(&pipeline)?;
-    let around = Around { predefined: &predefined, given: &given, tree: &tree };
+    let around = Around { predefined: &predefined, given, tree: &tree };
     match &arguments.job {
         Some(name) if !arguments.list => {
             let instance = choose(&all, &pipeline, name)?;
-            ByHand { arguments, tree: &tree, account, pipeline: &pipeline }.run(instance, &predefined, &given)
+            all_given.check_files()?;
+            let given = Givens { all: &all_given, of_command_line: &of_command_line };
+            let site = arguments.as_rule.as_deref().map(|name| Site::read(name, &arguments.configuration));
+            let by_hand =
+                ByHand { arguments, tree: &tree, account, pipeline: &pipeline, site: site.transpose()? };
+            by_hand.run(instance, &predefined, given)
         }
         _ => list(&pipeline, &all, around),
     }
 }
 
+/// What the user gives for the job's variables.
+#[derive(Clone, Copy)]
+struct Givens<'a> {
+    all: &'a Given,
+    of_command_line: &'a Given,
+}
+
 /// Our words, apart from the job's output. A reader that has gone is no failure.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     drop(writeln!(io::stderr(), "nunbird exec: {text}"));
 }
 
@@ -110,15 +126,14 @@ struct ByHand<'a> {
     tree: &'a Tree,
     account: Account,
     pipeline: &'a Pipeline,
+    /// The rule of the site's that the job runs by.
+    site: Option<Site>,
 }
 
 impl ByHand<'_> {
-    fn run(&self, instance: &Instance<'_>, predefined: &Variables, given: &Variables) -> Result<u8, Failure> {
+    fn run(&self, instance: &Instance<'_>, predefined: &Variables, given: Givens<'_>) -> Result<u8, Failure> {
         let arguments = self.arguments;
-        let data_dir = match &arguments.directory {
-            Some(directory) => absolute(directory)?,
-            None => self.account.home.join(".nunbird"),
-        };
+        let data_dir = data_dir(arguments.directory.as_deref(), &self.account)?;
         // Before the place is taken: what stops a job leaves nothing.
         let launcher = Launcher::beside_this_program()?;
         let decision_id = decision_id()?;
@@ -131,13 +146,16 @@ impl ByHand<'_> {
         let mut predefined = predefined.clone();
         let mut remarks = Vec::new();
         let read = |predefined: &Variables, remarks: &mut Vec<String>| {
-            Job::read(self.pipeline, instance, Around { predefined, given, tree: self.tree }, remarks)
+            let around = Around { predefined, given: &given.all.variables, tree: self.tree };
+            Job::read(self.pipeline, instance, around, remarks)
         };
         // Once without directories, so that its errors come before anything is made.
         let job = read(&predefined, &mut Vec::new())?;
-        surroundings::batch(&job, &arguments.executor, &data_dir, &decision_id)?;
-        surroundings::container(&job, self.wish(), &data_dir, &decision_id)?;
-        let place = Place::take(&data_dir, &project, arguments.keep)?;
+        self.batch(&job, &data_dir, &decision_id)?;
+        self.container(&job, &data_dir, &decision_id)?;
+        let place = Place::take(&data_dir, &project, arguments.keep, &|record, path, lock| {
+            end_left(&launcher, record, path, lock);
+        })?;
         place.remarks.iter().for_each(|remark| say(&format!("remark: {remark}")));
         let path = |path: &Path| path.to_string_lossy().into_owned();
         predefined.set("CI_PROJECT_DIR", path(&place.workspace.project_dir));
@@ -147,29 +165,72 @@ impl ByHand<'_> {
         let handover = self.handover(&job, &place, &data_dir, decision_id)?;
         if let Some(image) = handover.container.as_ref().and_then(|container| container.image.as_ref()) {
             job.values.set("CI_JOB_IMAGE", image.name.clone());
+            job.layers.set("CI_JOB_IMAGE", image.name.clone());
         }
+        let record = self.record(&job, &handover, given)?;
+        place.write_down(&record)?;
         self.remark(&job, &remarks);
-        let status = Stages {
+        if let Some(site) = &self.site {
+            say(&format!("as the rule {} runs jobs, and without what takes privilege", site.name()));
+            site.limit().iter().for_each(|left| say(&format!("remark: not applied: {left}")));
+        }
+        let stages = Stages {
             by_hand: self,
             launcher: &launcher,
-            handover: &handover,
+            held: Held { handover: &handover, lock: place.lock() },
             job: &job,
-            given,
+            given: given.all,
             commit: &commit,
             place: &place,
-        }
-        .run();
+            record: RefCell::new(record),
+        };
+        let status = stages.run();
         if arguments.keep {
-            say(&format!("the job's directory is {}", shown(&place.workspace.project_dir)));
+            stages.keep(*status.as_ref().unwrap_or(&NOT_RUN));
         } else if let Err(e) = place.clear() {
             say(&e.to_string());
         }
         status
     }
 
+    /// The scheduler that the user names, or else the rule's.
+    fn batch(&self, job: &Job, data_dir: &Path, decision_id: &str) -> Result<Option<Batch>, Failure> {
+        match (&self.site, &self.arguments.executor) {
+            (Some(site), None) => site.batch(job, data_dir, decision_id),
+            (_, named) => {
+                surroundings::batch(job, named.as_deref().unwrap_or("shell"), data_dir, decision_id)
+            }
+        }
+    }
+
+    /// The container of the rule, or else of what the user may use.
+    fn container(&self, job: &Job, data_dir: &Path, decision_id: &str) -> Result<Option<Container>, Failure> {
+        match &self.site {
+            Some(_) if self.arguments.no_container => Ok(None),
+            Some(site) => {
+                let image = self.arguments.image.as_deref();
+                site.container(job, image, (&self.account, data_dir, decision_id))
+            }
+            None => surroundings::container(job, self.wish(), data_dir, decision_id),
+        }
+    }
+
     fn wish(&self) -> Wish<'_> {
         let Arguments { image, engine, no_container, .. } = self.arguments;
         Wish { image: image.as_deref(), engine: engine.as_deref(), no_container: *no_container }
+    }
+
+    fn record(&self, job: &Job, handover: &Handover, given: Givens<'_>) -> Result<Record, Failure> {
+        let file = self.arguments.variables.as_deref().map(std::path::absolute).transpose();
+        let file = file.map_err(|e| Failure::new(format!("cannot find this directory: {e}")))?;
+        let from = Origins {
+            layers: &job.layers,
+            of_command_line: given.of_command_line,
+            variables_file: file.as_deref(),
+            public: &job.public,
+            services: job.services.iter().map(|service| service.variables.clone()).collect(),
+        };
+        Ok(Record::new(&job.name, now(), handover, from))
     }
 
     /// What the user is to know before the job begins.
@@ -193,16 +254,18 @@ impl ByHand<'_> {
         data_dir: &Path,
         decision_id: String,
     ) -> Result<Handover, Failure> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let path = PathBuf::from("/bin/bash");
-        if !path.exists() {
-            return Err(Failure::new("/bin/bash is missing on this host")
-                .help("install bash: scripts of jobs are for it"));
+        let shell = self
+            .site
+            .as_ref()
+            .map_or_else(|| Shell { path: PathBuf::from("/bin/bash"), login: true }, Site::shell);
+        if !shell.path.exists() {
+            return Err(Failure::new(format!("{} is missing on this host", shown(&shell.path)))
+                .help("install it: scripts of jobs are for it"));
         }
         Ok(Handover {
             version: FORMAT_VERSION,
-            batch: surroundings::batch(job, &self.arguments.executor, data_dir, &decision_id)?,
-            container: surroundings::container(job, self.wish(), data_dir, &decision_id)?,
+            batch: self.batch(job, data_dir, &decision_id)?,
+            container: self.container(job, data_dir, &decision_id)?,
             decision_id,
             job_id: 0,
             task: Task::Prepare,
@@ -214,21 +277,51 @@ impl ByHand<'_> {
                 project_path: job.values.get("CI_PROJECT_PATH").unwrap_or_default().to_owned(),
             },
             workspace: place.workspace.clone(),
-            shell: Shell { path, login: true },
-            environment: surroundings::environment(),
+            shell,
+            environment: self.site.as_ref().map_or_else(surroundings::environment, Site::environment),
             session_variables: BTreeSet::new(),
             umask: None,
             exit_codes: ExitCodes::default(),
             exit_code_file: true,
             credentials: Credentials::default(),
             credential_helpers: Vec::new(),
-            site: SiteRules::default(),
-            expires_at: now.saturating_add(MONTH),
+            site: self.site.as_ref().map(Site::rules).unwrap_or_default(),
+            expires_at: in_a_month(),
         })
     }
 }
 
-fn decision_id() -> Result<String, Failure> {
+/// The directory below which everything of the account's jobs by hand lies.
+pub(crate) fn data_dir(named: Option<&Path>, account: &Account) -> Result<PathBuf, Failure> {
+    named.map_or_else(|| Ok(account.home.join(".nunbird")), absolute)
+}
+
+/// Ends what a run that was killed, or a prompt, in the directory `path` has left running: processes, a container, an allocation.
+pub(crate) fn end_left(launcher: &Launcher, record: &Record, path: &Path, lock: BorrowedFd<'_>) {
+    if !record.live || record.handover.workspace.builds_dir != path {
+        return;
+    }
+    let name = Untrusted(&record.job);
+    say(&format!("ending what is left of the job `{name}`, whose run was killed"));
+    match launcher.run(Held { handover: &record.handover, lock }, Task::Cleanup, "") {
+        Ok(End::Success) => {}
+        Ok(_) => say("that has failed: its error is above"),
+        Err(failure) => say(&failure.to_string()),
+    }
+}
+
+/// Seconds since the epoch.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Later than any job ends.
+pub(crate) fn in_a_month() -> u64 {
+    now().saturating_add(MONTH)
+}
+
+/// What marks the processes of a run.
+pub(crate) fn decision_id() -> Result<String, Failure> {
     let mut bytes = [0; 16];
     random::fill(&mut bytes).map_err(|e| Failure::new(format!("no random numbers: {e}")))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -280,39 +373,65 @@ fn committed(root: &Path, commit: &str) -> Result<Known, Failure> {
 struct Stages<'a> {
     by_hand: &'a ByHand<'a>,
     launcher: &'a Launcher,
-    handover: &'a Handover,
+    held: Held<'a>,
     job: &'a Job,
-    given: &'a Variables,
+    given: &'a Given,
     commit: &'a Commit,
     place: &'a Place,
+    record: RefCell<Record>,
 }
 
 impl Stages<'_> {
     /// All of them, and the clean-up whatever happened.
     fn run(&self) -> Result<u8, Failure> {
         let status = self.until_clean_up();
-        if self.launcher.run(self.handover, Task::Cleanup, "")? != End::Success {
+        let cleaned = self.launcher.run(self.held, Task::Cleanup, "")? == End::Success;
+        if !cleaned {
             say("the clean-up has failed: its error is above");
         }
+        self.record.borrow_mut().live = !cleaned;
         status
     }
 
+    /// Writes the end of the run down, and says how to enter what is left of it.
+    fn keep(&self, status: u8) {
+        let mut record = self.record.borrow_mut();
+        record.ended = Some(Ended { status, at: now() });
+        if let Err(failure) = self.place.write_down(&record) {
+            say(&failure.to_string());
+        }
+        let place = shown(&self.place.workspace.project_dir);
+        let more = enter::elsewhere(self.by_hand.arguments.directory.as_deref());
+        let number = self.place.number();
+        say(&format!(
+            "the job's directory is {place}; `nunbird exec enter {more}{number}` opens a prompt in it"
+        ));
+    }
+
     fn until_clean_up(&self) -> Result<u8, Failure> {
-        let credentials = passwords::credentials(self.given, &self.by_hand.account.home);
-        let prepare = Handover { credentials, ..self.handover.clone() };
+        let credentials = passwords::credentials(&self.given.variables, &self.by_hand.account.home);
+        let prepare = Handover { credentials, ..self.held.handover.clone() };
+        let prepare = Held { handover: &prepare, ..self.held };
         let known = RefCell::new(Known::default());
         let sources = || {
             let list = self.source_list(&mut known.borrow_mut())?;
             let (source, project) = (self.by_hand.tree.root(), &self.place.workspace.project_dir);
             let text = script::sources(self.commit, source, project, list.as_deref());
-            let end = self.launcher.run(self.handover, Task::Run("get_sources".to_owned()), &text);
+            let end = self.launcher.run(self.held, Task::Run("get_sources".to_owned()), &text);
             self.place.forget_sources();
+            if matches!(end, Ok(End::Success)) {
+                let Workspace { builds_dir, project_dir, .. } = &self.place.workspace;
+                self.given.copy_files(self.place.builds(), builds_dir, project_dir)?;
+            }
             end
         };
-        let stages: [Before<'_>; 2] = [
-            ("the job cannot be prepared", &|| self.launcher.run(&prepare, Task::Prepare, "")),
-            ("the tree cannot be copied", &sources),
-        ];
+        let prepared = || {
+            let end = self.launcher.run(prepare, Task::Prepare, "")?;
+            self.note_digest()?;
+            Ok(end)
+        };
+        let stages: [Before<'_>; 2] =
+            [("the job cannot be prepared", &prepared), ("the tree cannot be copied", &sources)];
         match until_one_fails(stages)? {
             None => {}
             Some((_, End::Cancelled)) => return Ok(CANCELLED),
@@ -377,12 +496,23 @@ impl Stages<'_> {
             values.set("CI_JOB_STATUS", status);
         }
         let text = script::step(&values, &self.place.workspace.project_dir, lines, colour);
-        self.launcher.run(self.handover, Task::Run(stage.to_owned()), &text)
+        self.launcher.run(self.held, Task::Run(stage.to_owned()), &text)
+    }
+
+    /// What the image's name means now.
+    fn note_digest(&self) -> Result<(), Failure> {
+        let digest = self.held.handover.container.as_ref().and_then(surroundings::digest);
+        if digest.is_none() {
+            return Ok(());
+        }
+        let mut record = self.record.borrow_mut();
+        record.digest = digest;
+        self.place.write_down(&record)
     }
 
     /// Before `after_script`, which may remove what there is to see.
     fn prompt(&self, status: u8) -> Result<(), Failure> {
-        let place = match (&self.handover.container, &self.handover.batch) {
+        let place = match (&self.held.handover.container, &self.held.handover.batch) {
             (Some(_), None) => "in the job's container",
             (None, None) => "on this host",
             (Some(_), Some(_)) => {
@@ -394,7 +524,7 @@ impl Stages<'_> {
         let mut values = self.job.values.clone();
         values.set("CI_JOB_STATUS", "failed");
         let step = script::surroundings(&values, &self.place.workspace.project_dir);
-        prompt::open(self.launcher, self.handover, &step)
+        prompt::open(self.launcher, self.held, &step)
     }
 
     fn artifacts(&self, word: &str, known: &Known) -> Result<(), Failure> {
@@ -410,7 +540,7 @@ impl Stages<'_> {
             return Ok(());
         }
         let Workspace { builds_dir, project_dir, .. } = &self.place.workspace;
-        let origin = Origin { builds: self.place.builds(), builds_dir, project_dir };
+        let origin = Origin { builds: self.place.builds().as_fd(), builds_dir, project_dir };
         let copied = artifacts::copy(artifacts, origin, known, to)?;
         copied.unmatched.iter().for_each(|pattern| say(&format!("no file matches `{pattern}` of artifacts")));
         say(&format!("{} files of artifacts are in {}", copied.files, shown(to)));

@@ -5,13 +5,16 @@
 
 use crate::failure::Failure;
 use crate::job::{AskedImage, AskedService, Job};
+use crate::variables::{Values, Variables};
 use nix::unistd::{getgid, getuid};
 use nunbird_handover::{
     Account, Batch, CONTAINER_STAGES, CacheBounds, Container, CredentialHelpers, ENGINES, Engine, Image,
     PullPolicy, SCHEDULERS, Scheduler, Service, Untrusted, UserText,
 };
 use nunbird_policy::ImageName;
+use nunbird_stage::small_files;
 use nunbird_sys::users;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
@@ -61,6 +64,11 @@ pub(crate) fn environment() -> BTreeMap<String, String> {
     let mut all = kept(&KEPT);
     all.entry("PATH".to_owned()).or_insert_with(|| "/usr/local/bin:/usr/bin:/bin".to_owned());
     all
+}
+
+/// What the commands of schedulers find their cluster by.
+pub(crate) fn scheduler_environment() -> BTreeMap<String, String> {
+    kept(&OF_SCHEDULERS)
 }
 
 fn kept(names: &[&str]) -> BTreeMap<String, String> {
@@ -248,12 +256,22 @@ fn image(asked: &AskedImage) -> Result<Image, Failure> {
     })
 }
 
+/// The variables of a service: those of the file, under its own.
+pub(crate) fn service_variables(
+    public: &[String],
+    own: &Variables,
+    values: &Values,
+) -> BTreeMap<String, String> {
+    let public = public.iter().map(|name| (name.clone(), values.get(name).unwrap_or_default().to_owned()));
+    let own = own.iter().map(|(name, variable)| {
+        let value = if variable.expand { values.expand(&variable.value) } else { variable.value.clone() };
+        (name.to_owned(), value)
+    });
+    public.chain(own).collect()
+}
+
 fn service(asked: &AskedService, job: &Job) -> Result<Service, Failure> {
-    let mut variables: BTreeMap<String, String> = BTreeMap::new();
-    for name in &job.public {
-        variables.insert(name.clone(), job.values.get(name).unwrap_or_default().to_owned());
-    }
-    variables.extend(asked.variables.iter().cloned());
+    let variables = service_variables(&job.public, &asked.variables, &job.values);
     let port =
         variables.get("HEALTHCHECK_TCP_PORT").and_then(|port| port.parse().ok()).filter(|port| *port != 0);
     Ok(Service {
@@ -263,6 +281,16 @@ fn service(asked: &AskedService, job: &Job) -> Result<Service, Failure> {
         ports: port.into_iter().collect(),
         variables,
     })
+}
+
+/// The digest of a container's image, once the container is prepared and where its engine tells it. The file is not the job's to write.
+pub(crate) fn digest(container: &Container) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Resolved {
+        digest: Option<String>,
+    }
+    let text = small_files::beginning(&container.directory.join("image"), 64 << 10).ok()?;
+    serde_json::from_slice::<Resolved>(&text).ok()?.digest
 }
 
 /// The scheduler of this name, or of a description's path.
@@ -289,7 +317,7 @@ pub(crate) fn batch(
         of("SCHEDULER_PARAMETERS").map(|text| UserText { variable: "SCHEDULER_PARAMETERS".to_owned(), text });
     Ok(Some(Batch {
         arguments,
-        environment: kept(&OF_SCHEDULERS),
+        environment: scheduler_environment(),
         job_prefix: of("SCHEDULER_JOB_PREFIX"),
         cancel_signal: of("SCHEDULER_SIGNAL"),
         copy_logs: of("COPY_SCHEDULER_LOGS"),

@@ -5,6 +5,7 @@
 
 use crate::failure::{Failure, Place};
 use nunbird_handover::Untrusted;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The longest value, in bytes, after expansion.
@@ -15,18 +16,21 @@ const MOST: usize = 16 << 20;
 const DEEPEST: usize = 100;
 
 /// A value before expansion.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Variable {
     /// As it was given.
     pub value: String,
     /// Whether `$` in it has a meaning; `expand: false` takes it away.
     pub expand: bool,
     /// Where it is set, if that is in a file.
+    #[serde(skip)]
     pub place: Option<Place>,
 }
 
 /// One layer, or all of them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Variables(BTreeMap<String, Variable>);
 
 impl Variables {
@@ -59,6 +63,11 @@ impl Variables {
     #[must_use]
     pub fn only(&self, keep: impl Fn(&str) -> bool) -> Variables {
         Variables(self.0.iter().filter(|(name, _)| keep(name)).map(|(n, v)| (n.clone(), v.clone())).collect())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// All values, expanded.

@@ -14,6 +14,7 @@
 mod batch;
 mod container;
 mod containers;
+mod kept;
 mod limits;
 mod message;
 mod site;
@@ -26,6 +27,7 @@ pub use container::{
     Credentials, ENGINES, Engine, Gpu, Image, MACHINES, MachineTree, PullPolicy, Service,
 };
 pub use containers::Unserved;
+pub use kept::Kept;
 pub use limits::{Amounts, DiskLimit, JobLimits, Rlimits, Standing, UNLIMITED};
 pub use message::{Account, Handover, Identity, Shell, Task, Workspace};
 pub use nunbird_messages::{

@@ -19,6 +19,10 @@ pub struct SiteRules {
     /// What the job asked for beside its script and its user is to read that it does not get.
     #[serde(default)]
     pub unserved: Option<Unserved>,
+    /// Seconds for which the job's build directory, which is its own then, stays after a script that failed. Left out of the record where it is
+    /// none, so that 0.3.0 reads it after a downgrade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<u64>,
 }
 
 /// How the directories of an account's jobs are made and kept.
@@ -37,12 +41,15 @@ pub struct Upkeep {
     pub min_free: Option<u64>,
     /// How many directories one clean-up removes at most; none for all.
     pub at_once: Option<u64>,
+    /// The most seconds for which jobs may have their directory kept; none where they may not. Left out likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<u64>,
 }
 
 impl Upkeep {
     /// Whether directories are ever removed.
     pub fn is_in_force(&self) -> bool {
-        self.max_age.is_some() || self.max_dirs.is_some() || self.min_free.is_some()
+        self.max_age.is_some() || self.max_dirs.is_some() || self.min_free.is_some() || self.keep.is_some()
     }
 }
 

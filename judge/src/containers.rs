@@ -6,7 +6,7 @@ use nunbird_policy::{
     AccountFacts, ContainerPolicy, ImageName, Images, Network, Policy, Rule, account_path, pull_policy_name,
     service_names,
 };
-use nunbird_token::{Admitted, AskedContainers, AskedImage, AskedService};
+use nunbird_token::{AskedContainers, AskedImage, AskedService, Containers};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -43,12 +43,17 @@ pub struct Place<'a> {
 /// # Errors
 /// A denial for what the site does not allow, for what cannot be read, for a job without an image where the site has none for
 /// it, and for what it does not get where `images` says `refuse`.
-pub fn of(policy: &Policy, rule: &Rule, admitted: &Admitted, place: &Place<'_>) -> Result<Given, Refusal> {
+pub fn of(
+    policy: &Policy,
+    rule: &Rule,
+    containers: &Containers,
+    place: &Place<'_>,
+) -> Result<Given, Refusal> {
     let Some(from) = policy.container_of(rule) else {
-        let unserved = unserved(policy, rule, admitted, None)?;
+        let unserved = unserved(policy, rule, containers, None)?;
         return Ok(Given { container: None, image_rule: None, unserved });
     };
-    let asked = admitted.containers.asked.as_ref().map_err(|field| {
+    let asked = containers.asked.as_ref().map_err(|field| {
         let message = format!("`{}` of this job cannot be used", Untrusted(field));
         refused(
             from,
@@ -57,7 +62,7 @@ pub fn of(policy: &Policy, rule: &Rule, admitted: &Admitted, place: &Place<'_>) 
             "correct it in .gitlab-ci.yml",
         )
     })?;
-    let unserved = unserved(policy, rule, admitted, Some(from))?;
+    let unserved = unserved(policy, rule, containers, Some(from))?;
     let (image, image_rule) = match image(from, asked)? {
         Some((image, rule)) => (Some(image), Some(rule)),
         None => (None, None),
@@ -148,10 +153,9 @@ fn make(
 fn unserved(
     policy: &Policy,
     rule: &Rule,
-    admitted: &Admitted,
+    asked: &Containers,
     container: Option<&ContainerPolicy>,
 ) -> Result<Option<Unserved>, Refusal> {
-    let asked = &admitted.containers;
     let missing = Unserved {
         image: asked.image.clone().filter(|_| !container.is_some_and(ContainerPolicy::has_images)),
         services: asked.services.clone().filter(|_| !container.is_some_and(ContainerPolicy::serves)),

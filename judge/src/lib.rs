@@ -10,6 +10,7 @@
 
 pub mod account;
 pub mod authorized_projects;
+pub mod batch;
 pub mod containers;
 pub mod evidence;
 pub mod files;

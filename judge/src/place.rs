@@ -2,7 +2,10 @@
 
 use crate::refusal::{Code, Refusal};
 use nunbird_handover::Untrusted;
-use nunbird_policy::{AccountFacts, BUILDS_VARIABLE, Directories, Limits, Policy, RequestRefused, Rule};
+use nunbird_policy::{
+    AccountFacts, BUILDS_VARIABLE, Directories, KEEP_VARIABLE, Limits, Policy, RequestRefused, Rule,
+    duration_text, read_duration,
+};
 use nunbird_token::Admitted;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +66,56 @@ fn users_builds_root(
             "write an absolute path of letters, digits and -_.+@,=: (`$HOME` and `$USER` are your account's), or remove the variable",
         )
     })
+}
+
+/// The shortest time for which files are kept: a prompt takes a login.
+const LEAST_KEEP: u64 = 60;
+
+/// For how many seconds what a failed script leaves is kept, where the site lets users ask for it and the user does. `is_elsewhere` says that the
+/// job's directory is not where the sweep looks, because the user or the site's program has named it. `variable` gives a variable of the job.
+///
+/// # Errors
+/// A denial for what is no duration, for one out of bounds, and where the time could not be kept.
+pub fn keep(
+    directories: &Directories,
+    is_elsewhere: bool,
+    variable: impl FnOnce(&str) -> Result<Option<String>, String>,
+) -> Result<Option<u64>, Refusal> {
+    let Some(most) = directories.upkeep.keep else { return Ok(None) };
+    let refused = |message: String, detail: String| {
+        let help =
+            format!("write {KEEP_VARIABLE}: \"{}\" or less, or remove the variable", duration_text(most));
+        Refusal::denied(Code::Variable, message, detail).help(help)
+    };
+    let asked = variable(KEEP_VARIABLE).map_err(|why| {
+        refused(format!("{KEEP_VARIABLE} of this job is no UTF-8 text"), format!("{KEEP_VARIABLE}: {why}"))
+    })?;
+    let Some(asked) = asked.filter(|asked| !asked.is_empty()) else { return Ok(None) };
+    let shown = Untrusted(&asked);
+    let detail =
+        format!("{KEEP_VARIABLE} is `{shown}`, and keep of the directories is {}", duration_text(most));
+    let Some(seconds) = read_duration(&asked) else {
+        let message = format!(
+            "{KEEP_VARIABLE} of this job is `{shown}`, which is no duration such as `20m` or `1h30m`"
+        );
+        return Err(refused(message, detail));
+    };
+    if seconds < LEAST_KEEP.min(most) || seconds > most {
+        let message = format!(
+            "{KEEP_VARIABLE} of this job asks for {shown}, and this site keeps files for {} to {}",
+            duration_text(LEAST_KEEP.min(most)),
+            duration_text(most)
+        );
+        return Err(refused(message, detail));
+    }
+    if is_elsewhere {
+        let message = format!(
+            "{KEEP_VARIABLE} has no effect where the user or the site's program names the directory of builds"
+        );
+        let help = format!("remove {KEEP_VARIABLE}, or {BUILDS_VARIABLE} if the job has it");
+        return Err(Refusal::denied(Code::Variable, message, detail).help(help));
+    }
+    Ok(Some(seconds))
 }
 
 /// A user's request for more than the site's limits give, refused.

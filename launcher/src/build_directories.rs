@@ -1,16 +1,19 @@
 //! Build directories: which are in use, and which are removed.
 //!
 //! Beside each build directory `<name>` there is a note `.<name>.job` about the job that uses it,
-//! written by `prepare` and changed by `cleanup`; its mtime is the directory's last use. All
+//! written by `prepare` and changed by `cleanup`; its mtime is the directory's last use. One that a
+//! failed script has left for its user to look at is in use until its time is over, and has a second
+//! note, `.<name>.kept`, for `nunbird exec enter`. All
 //! decisions are made under a lock on the parent directory (one for each host), and a directory to
 //! remove is renamed under the lock, so that a job that starts at the same time gets a new one and
 //! never a partial old one. Everything happens as the user, and no symbolic link is followed.
 
+use crate::credentials;
 use nix::fcntl::renameat;
 use nix::sys::stat::SFlag;
 use nix::sys::statvfs::fstatvfs;
 use nunbird_files::directory::{Directory as Files, Lock};
-use nunbird_handover::{Handover, Upkeep};
+use nunbird_handover::{Handover, Kept, Upkeep};
 use nunbird_stage::directory::{Directory, is};
 use nunbird_stage::error::shown;
 use nunbird_stage::trees::{descend, remove_tree_until};
@@ -39,11 +42,16 @@ struct Note {
     until: u64,
     /// The kernel's boot id: a job does not survive a reboot of its host.
     boot: String,
+    /// Seconds since the epoch until which the directory is kept; none where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept: Option<u64>,
 }
 
 /// A build directory that no job uses.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Unused {
+    /// Whether it was kept; those come last.
+    was_kept: bool,
     /// Seconds since the epoch of its last use.
     since: i64,
     name: String,
@@ -52,6 +60,7 @@ struct Unused {
 /// Why a directory is removed.
 #[derive(Debug)]
 enum Reason {
+    Kept,
     Age,
     Number,
     Space,
@@ -63,8 +72,12 @@ enum Reason {
 /// If the site has directories removed and this cannot be recorded: another job would take the
 /// directory for an old one.
 pub(crate) fn record_use(root: &Directory, handover: &Handover) -> Result<(), StageError> {
+    // A prompt in what a job has left changes nothing about how long it stays, and one by hand looks after its directory itself.
+    if is_by_hand(handover) {
+        return Ok(());
+    }
     let Some(place) = SlotDirectories::of(root, handover)? else { return Ok(()) };
-    let note = Note { until: handover.expires_at.saturating_add(SLACK), boot: boot_id() };
+    let note = Note { until: handover.expires_at.saturating_add(SLACK), boot: boot_id(), kept: None };
     match place.write(&note) {
         Err(e) if place.rules.is_in_force() => Err(StageError::at(
             "cannot record that this job works in",
@@ -79,14 +92,39 @@ pub(crate) fn record_use(root: &Directory, handover: &Handover) -> Result<(), St
 
 /// Records that the job has ended, and removes the directories that the site's rules select.
 pub(crate) fn release(root: &Directory, handover: &Handover) {
+    if is_by_hand(handover) {
+        return;
+    }
     report_failure(root, handover, |place| {
-        let noted = place.write(&Note { until: 0, boot: boot_id() });
+        if handover.site.keep.is_some() {
+            return place.release_own(root, handover);
+        }
+        let noted = place.write(&Note { until: 0, boot: boot_id(), kept: None });
         if place.rules.is_in_force() {
             noted.map_err(|e| place.trouble("cannot record the end of the job in", &e))?;
             place.tidy(&handover.decision_id)?;
         }
         Ok(())
     });
+}
+
+/// Records until when the directory of a job stays whose script has failed.
+///
+/// # Errors
+/// If this cannot be recorded: the directory goes with the job then.
+pub(crate) fn keep_until(root: &Directory, handover: &Handover, until: u64) -> Result<(), StageError> {
+    let missing = || {
+        let cause = "it is missing";
+        StageError::at("cannot keep", &handover.workspace.builds_dir, cause, "run the job again")
+    };
+    let place = SlotDirectories::of(root, handover)?.ok_or_else(missing)?;
+    let note = Note { until: handover.expires_at.saturating_add(SLACK), boot: boot_id(), kept: Some(until) };
+    place.write(&note).map_err(|e| place.trouble("cannot record how long the job's files stay in", &e))
+}
+
+/// Ids of GitLab's begin at 1.
+fn is_by_hand(handover: &Handover) -> bool {
+    handover.identity.user_id == 0
 }
 
 /// Removes the directories that the site's rules select, if the job has no directory of its own any
@@ -148,21 +186,56 @@ impl<'a> SlotDirectories<'a> {
         self.files.replace(&name, &format!(".{name}.new"), &serde_json::to_vec(note)?)
     }
 
+    /// The end of a job that has a directory of its own: it is kept where the script has failed, and goes where not.
+    fn release_own(&self, root: &Directory, handover: &Handover) -> Result<(), StageError> {
+        let failed = |e: io::Error| self.trouble("cannot record the end of the job in", &e);
+        let now = clock::now().map_err(failed)?;
+        let mut kept = self.note(self.name).map_err(failed)?.and_then(|note| note.kept);
+        if kept.is_some()
+            && let Err(trouble) = credentials::remove_git_configs(root, &handover.workspace)
+        {
+            print_message(&format!("the job's files are not kept: {trouble}"));
+            kept = None;
+        }
+        if let Some(until) = kept.filter(|until| *until > now) {
+            let text = Kept::of(handover, now, until).to_bytes().map_err(|e| failed(io::Error::other(e)))?;
+            let name = Kept::file_name(self.name);
+            self.files.replace(&name, &format!("{name}.new"), &text).map_err(failed)?;
+        }
+        // Of one that is not kept, its time is over.
+        let kept = kept.or(Some(now));
+        if self.directory.stat(OsStr::new(self.name)).is_ok() {
+            self.write(&Note { until: 0, boot: boot_id(), kept }).map_err(failed)?;
+        }
+        self.tidy(&handover.decision_id)
+    }
+
+    fn note(&self, name: &str) -> io::Result<Option<Note>> {
+        match self.files.read(&note_name(name), MAX_NOTE) {
+            Ok((bytes, ..)) => Ok(serde_json::from_slice::<Note>(&bytes).ok()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     fn tidy(&self, decision_id: &str) -> Result<(), StageError> {
         let deadline = Instant::now() + REMOVAL_TIME;
         // What an earlier cleanup did not finish.
         for name in self.removal_name().map_err(|e| self.trouble("cannot read", &e))? {
             self.remove(&name, deadline);
         }
+        self.forget_missing().map_err(|e| self.trouble("cannot clean up", &e))?;
         let mut removed = 0;
-        while self.rules.at_once.is_none_or(|most| removed < most) && Instant::now() < deadline {
-            let Some((name, gone, reason)) = self.take_one(decision_id)? else { return Ok(()) };
+        while Instant::now() < deadline {
+            let may_more = self.rules.at_once.is_none_or(|most| removed < most);
+            let Some((name, gone, reason)) = self.take_one(decision_id, may_more)? else { return Ok(()) };
             let is_gone = self.remove(&gone, deadline);
-            removed += 1;
+            removed += u64::from(!matches!(reason, Reason::Kept));
             if !is_gone {
                 continue;
             }
             let why = match reason {
+                Reason::Kept => "its job has ended, and it is not kept any longer",
                 Reason::Age => "it was not used for as long as the site keeps directories",
                 Reason::Number => "the site keeps no more of them",
                 Reason::Space => "the file system is short of space",
@@ -176,20 +249,34 @@ impl<'a> SlotDirectories<'a> {
     }
 
     /// Renames the next directory to remove; returns its name and its new name.
-    fn take_one(&self, decision_id: &str) -> Result<Option<(String, String, Reason)>, StageError> {
+    fn take_one(
+        &self,
+        decision_id: &str,
+        may_more: bool,
+    ) -> Result<Option<(String, String, Reason)>, StageError> {
         let failed = |e: io::Error| self.trouble("cannot clean up", &e);
         let lock = self.files.lock(".lock", LOCK_TIMEOUT).map_err(failed)?;
-        let Some((name, reason)) = self.next(&lock).map_err(failed)? else { return Ok(None) };
+        let next = self.next(&lock).map_err(failed)?;
+        let Some((name, reason)) = next.filter(|(_, reason)| may_more || matches!(reason, Reason::Kept))
+        else {
+            return Ok(None);
+        };
         let gone = format!("{REMOVED_PREFIX}{decision_id}-{name}");
         renameat(&self.directory, name.as_str(), &self.directory, gone.as_str())
             .map_err(|e| failed(e.into()))?;
-        self.files.remove(&note_name(&name)).map_err(failed)?;
+        for note in [note_name(&name), Kept::file_name(&name)] {
+            self.files.remove(&note).map_err(failed)?;
+        }
         Ok(Some((name, gone, reason)))
     }
 
     fn next(&self, lock: &Lock) -> io::Result<Option<(String, Reason)>> {
         let mut unused = self.unused(lock)?;
         unused.sort();
+        // Whatever the site's other rules are.
+        if let Some(kept) = unused.pop_if(|last| last.was_kept) {
+            return Ok(Some((kept.name, Reason::Kept)));
+        }
         let all = self.build_directories()?.len();
         let Some(oldest) = unused.into_iter().next() else { return Ok(None) };
         let now = i64::try_from(clock::now()?).unwrap_or(i64::MAX);
@@ -218,17 +305,15 @@ impl<'a> SlotDirectories<'a> {
         let mut unused = Vec::new();
         for name in self.build_directories()? {
             let note_name = note_name(&name);
-            let note = match self.files.read(&note_name, MAX_NOTE) {
-                Ok((bytes, ..)) => serde_json::from_slice::<Note>(&bytes).ok(),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-                Err(e) => return Err(e),
-            };
-            if note.is_some_and(|note| note.boot == boot && note.until > now) {
+            let note = self.note(&name)?;
+            let kept = note.as_ref().and_then(|note| note.kept);
+            let is_live = note.is_some_and(|note| note.boot == boot && note.until > now);
+            if is_live || kept.is_some_and(|until| until > now) {
                 continue;
             }
             let stat = self.directory.stat(OsStr::new(&note_name));
             let stat = stat.or_else(|_| self.directory.stat(OsStr::new(&name)))?;
-            unused.push(Unused { since: stat.st_mtime, name });
+            unused.push(Unused { was_kept: kept.is_some(), since: stat.st_mtime, name });
         }
         Ok(unused)
     }
@@ -239,6 +324,20 @@ impl<'a> SlotDirectories<'a> {
             |name: &String| self.directory.stat(OsStr::new(name)).is_ok_and(|stat| is(&stat, SFlag::S_IFDIR));
         names.retain(is_directory);
         Ok(names)
+    }
+
+    /// Removes the notes of kept directories that their user has removed.
+    fn forget_missing(&self) -> io::Result<()> {
+        let _lock = self.files.lock(".lock", LOCK_TIMEOUT)?;
+        for file in self.files.hidden_names()? {
+            let name = file.strip_prefix('.').and_then(|rest| rest.strip_suffix(".kept"));
+            let Some(name) = name.filter(|name| self.directory.stat(OsStr::new(name)).is_err()) else {
+                continue;
+            };
+            self.files.remove(&note_name(name))?;
+            self.files.remove(&file)?;
+        }
+        Ok(())
     }
 
     fn removal_name(&self) -> io::Result<Vec<String>> {

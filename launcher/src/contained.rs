@@ -84,6 +84,10 @@ pub(crate) fn run(
     match record.code {
         0 if record.begun && end == JobEnd::OfItself => Ok(StageResult::Success),
         0 => Ok(StageResult::BuildFailure),
-        code => report_exit_code(exit_code.as_ref(), code).map(|()| StageResult::BuildFailure),
+        code => {
+            report_exit_code(exit_code.as_ref(), code)?;
+            let by_itself = record.begun && end == JobEnd::OfItself;
+            Ok(if by_itself { StageResult::ScriptFailed } else { StageResult::BuildFailure })
+        }
     }
 }

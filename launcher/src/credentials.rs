@@ -18,6 +18,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 const SUFFIX: &str = ".tmp";
+const GIT: &str = ".git";
 /// What gitlab-runner writes into such a directory before anything of the job (shells/abstract.go,
 /// shells/bash.go).
 const MARKS: [&str; 4] = ["gitlab_runner_env", ".gitlab-runner.ext.conf", "git-template", "masking.db"];
@@ -61,6 +62,63 @@ fn remove_within(root: &Directory, workspace: &Workspace, most: usize) -> Result
     Ok(())
 }
 
+/// Removes the configurations of git of a work tree that is kept, its submodules' as well: older releases of gitlab-runner have the job token
+/// in the URL of the remote. Newer ones remove these files themselves.
+pub(crate) fn remove_git_configs(root: &Directory, workspace: &Workspace) -> Result<(), StageError> {
+    let Some(project) = descend(root, &workspace.builds_root, &workspace.project_dir)? else { return Ok(()) };
+    let git = OsStr::new(GIT);
+    match project.stat(git) {
+        Ok(stat) if is(&stat, SFlag::S_IFDIR) => match project.child(git)? {
+            Some(git) => forget_config(&git, 0),
+            None => Ok(()),
+        },
+        // A file that names a directory elsewhere, which is not the runner's.
+        _ => Ok(()),
+    }
+}
+
+/// Of one repository, and of those of its submodules.
+fn forget_config(git: &Directory, depth: usize) -> Result<(), StageError> {
+    for name in ["config", "config.worktree"] {
+        git.unlink(OsStr::new(name)).map_err(|e| {
+            let path = git.path().join(name);
+            StageError::at("cannot remove", &path, e, "remove it by hand: it may hold credentials")
+        })?;
+    }
+    let modules = OsStr::new("modules");
+    match git.stat(modules) {
+        Ok(stat) if is(&stat, SFlag::S_IFDIR) => match git.child(modules)? {
+            Some(modules) => forget_configs_below(&modules, depth + 1),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Names of submodules are paths: a directory is a repository or leads to some.
+fn forget_configs_below(directory: &Directory, depth: usize) -> Result<(), StageError> {
+    if depth > DEEPEST {
+        let cause = "its directories are too deep";
+        return Err(StageError::at(
+            "cannot look for credentials in",
+            directory.path(),
+            cause,
+            "remove it by hand",
+        ));
+    }
+    for name in names(directory)? {
+        if !directory.stat(&name).is_ok_and(|stat| is(&stat, SFlag::S_IFDIR)) {
+            continue;
+        }
+        let Some(child) = directory.child(&name)? else { continue };
+        match child.stat(OsStr::new("HEAD")) {
+            Ok(_) => forget_config(&child, depth + 1)?,
+            Err(_) => forget_configs_below(&child, depth + 1)?,
+        }
+    }
+    Ok(())
+}
+
 /// Removes it and reports it.
 fn removed(directory: &Directory, name: &OsStr) -> Result<(), StageError> {
     if remove(directory, name, 0, None)? {
@@ -91,7 +149,7 @@ impl Search<'_> {
                 // What belongs to another account, or has been removed by now, contains nothing of
                 // this job.
                 let Ok(Some(child)) = directory.child(&name) else { continue };
-                if child.stat(OsStr::new(".git")).is_err() {
+                if child.stat(OsStr::new(GIT)).is_err() {
                     self.directory(&child, depth + 1)?;
                 }
             }

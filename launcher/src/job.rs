@@ -171,7 +171,12 @@ fn verdict(
         // A cancelled script may well end with 0, and a profile that replaces the shell ends before
         // the script.
         0 => {}
-        code => report_exit_code(exit_code.as_ref(), code)?,
+        code => {
+            report_exit_code(exit_code.as_ref(), code)?;
+            if begun && end == JobEnd::OfItself {
+                return Ok(StageResult::ScriptFailed);
+            }
+        }
     }
     Ok(StageResult::BuildFailure)
 }

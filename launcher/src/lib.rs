@@ -19,6 +19,7 @@ mod credentials;
 mod escaped;
 mod greeting;
 mod job;
+mod keeping;
 mod prepare;
 mod relay;
 mod script;
@@ -82,7 +83,7 @@ fn serve(timeouts: Timeouts) -> u8 {
     let codes = inherited.handover.exit_codes;
     match stage(inherited, timeouts) {
         Ok(StageResult::Success) => 0,
-        Ok(StageResult::BuildFailure) => codes.build_failure,
+        Ok(StageResult::BuildFailure | StageResult::ScriptFailed) => codes.build_failure,
         Err(trouble) => {
             print_message(&trouble.to_string());
             codes.system_failure
@@ -103,10 +104,18 @@ fn stage(inherited: Inherited, timeouts: Timeouts) -> Result<StageResult, StageE
             ));
             Ok(StageResult::Success)
         }
-        Task::Run(stage) => match handover.batch.as_ref().filter(|batch| batch.submits(stage)) {
-            Some(batch) => nunbird_batch::run(&handover, batch, stage, script, exit_code, summary, timeouts),
-            None => job::run(&handover, stage, script, exit_code, timeouts),
-        },
+        Task::Run(stage) => {
+            let result = match handover.batch.as_ref().filter(|batch| batch.submits(stage)) {
+                Some(batch) => {
+                    nunbird_batch::run(&handover, batch, stage, script, exit_code, summary, timeouts)
+                }
+                None => job::run(&handover, stage, script, exit_code, timeouts),
+            };
+            if matches!(result, Ok(StageResult::ScriptFailed)) {
+                keeping::keep(&handover, stage);
+            }
+            result
+        }
         Task::Cleanup | Task::Tidy => {
             let mark = Mark::of(&handover.decision_id);
             let in_allocations = handover.batch.as_ref().and_then(nunbird_batch::job_variable);

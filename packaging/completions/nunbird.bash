@@ -22,11 +22,17 @@ _nunbird() {
             nunbird,help)
                 cmd="nunbird__subcmd__help"
                 ;;
+            nunbird__subcmd__exec,enter)
+                cmd="nunbird__subcmd__exec__subcmd__enter"
+                ;;
             nunbird__subcmd__help,exec)
                 cmd="nunbird__subcmd__help__subcmd__exec"
                 ;;
             nunbird__subcmd__help,help)
                 cmd="nunbird__subcmd__help__subcmd__help"
+                ;;
+            nunbird__subcmd__help__subcmd__exec,enter)
+                cmd="nunbird__subcmd__help__subcmd__exec__subcmd__enter"
                 ;;
             *)
                 ;;
@@ -49,7 +55,7 @@ _nunbird() {
             return 0
             ;;
         nunbird__subcmd__exec)
-            opts="-h -V --list --file --image --engine --no-container --executor --variables --variable --artifacts --committed --shell-on-failure --keep --directory --ignore-remote-includes --completions --man --help --version"
+            opts="-h -V --list --file --image --engine --no-container --executor --as-rule --configuration --variables --variable --file-variable --artifacts --committed --shell-on-failure --keep --directory --ignore-remote-includes --completions --man --help --version enter"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -82,6 +88,25 @@ _nunbird() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --as-rule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --configuration)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
                 --variables)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then
@@ -98,6 +123,10 @@ _nunbird() {
                     return 0
                     ;;
                 --variable)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file-variable)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -126,6 +155,50 @@ _nunbird() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nunbird__subcmd__exec__subcmd__enter)
+            opts="-h --list --remove --variables --variable --file-variable --directory --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --variables)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --variable)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file-variable)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --directory)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nunbird__subcmd__help)
             opts="exec help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -141,8 +214,22 @@ _nunbird() {
             return 0
             ;;
         nunbird__subcmd__help__subcmd__exec)
-            opts=""
+            opts="enter"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbird__subcmd__help__subcmd__exec__subcmd__enter)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

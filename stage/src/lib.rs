@@ -60,8 +60,10 @@ impl Default for Timeouts {
 pub enum StageResult {
     /// The stage succeeded.
     Success,
-    /// The script failed or was cancelled.
+    /// The script was cancelled, or did not run for a reason of the user's.
     BuildFailure,
+    /// The script failed by itself.
+    ScriptFailed,
 }
 
 /// Prints a message for the user to standard error. A reader that has gone is not a failure.

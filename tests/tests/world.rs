@@ -37,6 +37,7 @@ mod isolation;
 mod jacamar;
 mod job_token;
 mod judgement;
+mod kept;
 mod keys;
 mod ledger;
 mod monitoring;

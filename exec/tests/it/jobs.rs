@@ -110,7 +110,9 @@ job:
         (job.services[0].image.name.as_str(), job.services[1].aliases.join("|")),
         ("redis:7", "db|base".to_owned())
     );
-    assert_eq!(job.services[1].variables, [("P".to_owned(), "12".to_owned())]);
+    let own = job.services[1].variables.iter();
+    let own: Vec<_> = own.map(|(name, variable)| (name, job.values.expand(&variable.value))).collect();
+    assert_eq!(own, [("P", "12".to_owned())]);
 }
 
 #[test]

@@ -3,7 +3,7 @@ use crate::refusal::Refusal;
 use crate::service_variables;
 use nunbird_handover::{PullPolicy, Unserved};
 use nunbird_policy::{AccountFacts, Policy};
-use nunbird_token::{Admitted, AskedContainers, AskedImage, AskedService, AskedVariable, Containers, Source};
+use nunbird_token::{AskedContainers, AskedImage, AskedService, AskedVariable, Containers};
 use std::path::Path;
 
 fn policy(container: &str, job: &str) -> Policy {
@@ -13,40 +13,6 @@ fn policy(container: &str, job: &str) -> Policy {
     );
     Policy::parse(Path::new("c.toml"), &text)
         .unwrap_or_else(|found| panic!("{}", found.iter().map(ToString::to_string).collect::<String>()))
-}
-
-fn admitted(containers: Containers) -> Admitted {
-    let text = || "x".to_owned();
-    Admitted {
-        server: 0,
-        source: Source::IdToken,
-        expires_at: 1,
-        job_id: 1,
-        pipeline_id: 1,
-        project_id: 1,
-        user_id: 1,
-        runner_id: None,
-        user_login: text(),
-        user_email: None,
-        access_level: None,
-        groups: None,
-        identities: Vec::new(),
-        fork: None,
-        project_path: text(),
-        namespace_path: text(),
-        namespace_id: None,
-        git_ref: text(),
-        ref_type: None,
-        ref_protected: None,
-        pipeline_source: None,
-        environment: None,
-        environment_protected: None,
-        project_dir: "a".into(),
-        queued: None,
-        containers,
-        requested_account: None,
-        requested_builds_dir: None,
-    }
 }
 
 fn image(name: &str) -> AskedImage {
@@ -78,7 +44,7 @@ fn given(policy: &Policy, containers: Containers) -> Result<Given, Refusal> {
         name_of_uid: Some("ada".to_owned()),
     };
     let place = Place { account: &account, data_dir: Path::new("/home/ada/.nunbird"), decision_id: "0f" };
-    of(policy, &policy.rules[0], &admitted(containers), &place)
+    of(policy, &policy.rules[0], &containers, &place)
 }
 
 const USED: &str = "container = \"c\"";

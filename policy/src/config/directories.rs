@@ -6,6 +6,8 @@ use super::values;
 use nunbird_handover::Upkeep;
 
 const HOUR: u64 = 3600;
+/// Longer than a weekend with a holiday.
+const LONGEST_KEEP: u64 = 7 * 24 * HOUR;
 /// gitlab-runner's slot is kept until a clean-up ends, and its output is not shown: one directory per job, as Jacamar CI does.
 const CLEANUP_BATCH: u64 = 1;
 
@@ -51,6 +53,7 @@ pub static DIRECTORIES_KEYS: Table<Directories> = Table {
             "the first directory of `data_dir` with `$USER` in it is made where it is missing, mode 0700, see below"),
         Key::<Directories>::new("group_access", form!(Flag: upkeep.group_access),
             "directories have mode 0750 instead of 0700, so that the account's primary group can read builds and cache"),
+        KEEP,
         Key::<Directories>::new("max_age", form!(Seconds: upkeep.max_age, HOUR, 36_500 * 24 * HOUR),
             "a build directory that no job has used for so long is removed").or("none"),
         Key::<Directories>::new("max_dirs", form!(Number: upkeep.max_dirs, 1, u64::MAX),
@@ -70,9 +73,24 @@ const DATA_DIR: Key<Directories> = Key::<Directories>::new(
     "root of all that Nunbird keeps for an account, with `$HOME` or `$USER` of the account in it",
 );
 
+/// `keep`, also of a profile.
+const KEEP: Key<Directories> = Key::<Directories>::new(
+    "keep",
+    Form::Seconds {
+        get: |t| Some(t.upkeep.keep.unwrap_or(0)),
+        set: |t, n| t.upkeep.keep = (n > 0).then_some(n),
+        least: 0,
+        most: LONGEST_KEEP,
+    },
+    "the longest time for which the CI variable `NUNBIRD_KEEP` keeps what a failed script has left; `0s` for none",
+);
+
+/// The CI variable by which users ask for [`Upkeep::keep`].
+pub const KEEP_VARIABLE: &str = "NUNBIRD_KEEP";
+
 /// The keys of a profile that belong to [`Directories`].
 pub static PROFILE_DIRECTORIES_KEYS: Table<Directories> =
-    Table { path: "profile[]", defaults: Directories::default, keys: &[DATA_DIR] };
+    Table { path: "profile[]", defaults: Directories::default, keys: &[DATA_DIR, KEEP] };
 
 pub(super) fn read(mut table: Section<'_>, has_privilege: bool) -> Directories {
     let mut directories = Directories::default();

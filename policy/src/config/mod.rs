@@ -34,7 +34,9 @@ pub use accounts::{ACCOUNTS_KEYS, Accounts, AuthorizedProjects, Pinning};
 pub use audit::AUDIT_KEYS;
 pub use batch::{BATCH_KEYS, BatchSettings, SCHEDULER_KEYS};
 pub use container::{BindPolicy, CONTAINER_KEYS, ContainerPolicy, MACHINES, Network, pull_policy_name};
-pub use directories::{BUILDS_VARIABLE, DIRECTORIES_KEYS, Directories, PROFILE_DIRECTORIES_KEYS};
+pub use directories::{
+    BUILDS_VARIABLE, DIRECTORIES_KEYS, Directories, KEEP_VARIABLE, PROFILE_DIRECTORIES_KEYS,
+};
 pub use disks::DISK_KEYS;
 use document::{Document, Shared};
 pub use document::{FormerName, Kind, SourceFile};

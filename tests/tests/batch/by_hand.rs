@@ -32,8 +32,10 @@ fn a_job_by_hand_runs_its_script_in_slurm_and_keeps_its_exit_code() {
     let script = format!(
         "exec 2>&1\nexport SLURM_CONF={conf} PATH={bin}:$PATH HOME={home}\ncd {work}\n\
          git init -q . && git add .gitlab-ci.yml && git -c user.name=a -c user.email=a@b.example commit -qm a\n\
-         for words in \"solve --artifacts kept\" wrong; do\n\
-         {launcher} exec $words --executor slurm 2>&1 || echo \"ended with $?\"\ndone\ncat kept/made || :\n",
+         for words in \"solve --artifacts kept --keep\" wrong; do\n\
+         {launcher} exec $words --executor slurm 2>&1 || echo \"ended with $?\"\ndone\n\
+         echo 'echo \"prompt in ${{SLURM_JOB_ID:-none}} $CI_JOB_STATUS $(cat made)\"' | {launcher} exec enter solve 2>&1\n\
+         {launcher} exec enter --remove solve\ncat kept/made || :\n",
         conf = slurm.path("etc/slurm.conf").display(),
         bin = slurm.path("bin").display(),
         home = home.display(),
@@ -51,6 +53,9 @@ fn a_job_by_hand_runs_its_script_in_slurm_and_keeps_its_exit_code() {
         "ended with 9\n",
         "--no-such-option",
         "ended with 1",
+        // There is no prompt in an allocation that has ended: how to get another one.
+        "the job's allocation has ended; for one of the same size: salloc --ntasks=1 --time=5 nunbird exec enter /",
+        "prompt in none failed made\n",
     ] {
         assert!(out.contains(line), "{line}\n{out}");
     }

@@ -211,7 +211,7 @@ fn nothing_that_an_earlier_run_has_left_leads_out_and_what_is_kept_stays() {
     ));
     ended(&project.exec(&["job"]), 0);
     let left = project.shell(&format!("find ../own -type f -empty; ls {place}/0/lattice/qcd; ls {place}"));
-    assert_eq!(left, "../own/qcd/file\nmade\n0\n0.kept\n0.lock\n1.lock");
+    assert_eq!(left, "../own/qcd/file\nmade\n0\n0.kept\n0.lock\n0.run\n1.lock");
     let foreign = project.exec(&["job", "--directory", "/tmp"]);
     ended(&foreign, 125);
     assert!(foreign.stderr.contains("refusing to use /tmp: it belongs to uid 0"), "{}", foreign.stderr);
@@ -353,10 +353,13 @@ fn the_examples_of_the_document_print_what_it_shows() {
     // Those that need more than this machine has, or a person; each has a test of its own.
     let more: Vec<&str> = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(
-        more.len() == 3
-            && more[0].contains("--executor slurm")
-            && more[1].contains("git bisect run")
-            && more[2].contains("--shell-on-failure"),
+        more.len() == 6
+            && more[0].contains("--file-variable")
+            && more[1].contains("--executor slurm")
+            && more[2].contains("git bisect run")
+            && more[3].contains("--shell-on-failure")
+            && more[4].contains("enter --remove")
+            && more[5].contains("--as-rule"),
         "{more:?}"
     );
 }

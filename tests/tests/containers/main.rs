@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 mod by_hand;
+mod by_hand_kept;
+mod by_hand_site;
 mod by_hand_users;
 mod cases;
 mod copies;

@@ -1,0 +1,76 @@
+//! What a failed script leaves stays for a time, where the site lets users ask for it and the job did (`NUNBIRD_KEEP`).
+//!
+//! The job has a build directory of its own then, which no later job uses. When the script fails, its note says how long it stays, and the
+//! job log has the command that opens a prompt there. The clean-up ends all processes of the job and removes its file variables, credentials and
+//! containers, as that of every job. Afterwards nothing runs; later clean-ups and the sweep remove the directory when its time is over.
+
+use crate::build_directories;
+use nunbird_handover::Handover;
+use nunbird_stage::directory::Directory;
+use nunbird_stage::print_message;
+use nunbird_sys::clock;
+use nunbird_sys::process::short_host_name;
+use std::path::Path;
+
+/// Keeps the build directory of a job whose script has failed in this stage, if it is to be kept.
+pub(crate) fn keep(handover: &Handover, stage: &str) {
+    // The user's script by its two names.
+    let Some(seconds) = handover.site.keep.filter(|_| matches!(stage, "build_script" | "step_script")) else {
+        return;
+    };
+    let workspace = &handover.workspace;
+    let noted = clock::now().map_err(|e| e.to_string()).and_then(|now| {
+        let until = now.saturating_add(seconds);
+        let root = Directory::data_dir(&workspace.builds_root, handover.account.uid);
+        let root = root.map_err(|e| e.to_string())?.ok_or("it is missing")?;
+        build_directories::keep_until(&root, handover, until).map_err(|e| e.to_string())?;
+        Ok(until)
+    });
+    match noted {
+        Ok(until) => print_message(&format!(
+            "the files of this job stay for {}, until {} UTC; on {}: {}",
+            duration(seconds),
+            time_of_day(until),
+            short_host_name(),
+            command(handover)
+        )),
+        Err(why) => print_message(&format!("the files of this job cannot be kept: {why}")),
+    }
+}
+
+fn command(handover: &Handover) -> String {
+    let workspace = &handover.workspace;
+    let usual = workspace.data_dir == handover.account.home.join(".nunbird");
+    // Paths of data directories have no characters of shells (`nunbird_policy::data_dir`).
+    let place = |path: &Path| path.to_string_lossy().into_owned();
+    let more = if usual { String::new() } else { format!("--directory {} ", place(&workspace.data_dir)) };
+    format!("nunbird exec enter {more}{}", place(&workspace.builds_dir))
+}
+
+fn duration(seconds: u64) -> String {
+    match (seconds / 86_400, seconds % 86_400 / 3600, seconds % 3600 / 60) {
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, 0) => format!("{hours} h"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, 0, _) => format!("{days} d"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+fn time_of_day(seconds: u64) -> String {
+    format!("{:02}:{:02}", seconds % 86_400 / 3600, seconds % 3600 / 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{duration, time_of_day};
+
+    #[test]
+    fn durations_and_times_are_short() {
+        assert_eq!(
+            [60, 3600, 5400, 172_800, 180_000].map(duration),
+            ["1 min", "1 h", "1 h 30 min", "2 d", "2 d 2 h"]
+        );
+        assert_eq!(time_of_day(1_700_000_000), "22:13");
+    }
+}
