@@ -159,7 +159,7 @@ fn unserved(
     let missing = Unserved {
         image: asked.image.clone().filter(|_| !container.is_some_and(ContainerPolicy::has_images)),
         services: asked.services.clone().filter(|_| !container.is_some_and(ContainerPolicy::serves)),
-        steps: asked.steps,
+        steps: asked.steps && !container.is_some_and(ContainerPolicy::runs_steps),
     };
     let (job, _) = policy.job_of(rule);
     match job.images {

@@ -44,6 +44,11 @@ impl ImageName {
         if words.starts_with('/') {
             return path(words);
         }
+        if words.starts_with("./") || words.starts_with("../") || is_file_without_a_path(words) {
+            return Err(
+                "a file or directory is named by its whole path, which begins with `/`: the image is brought before there are sources",
+            );
+        }
         match words.split_once("://") {
             None => Ok(of_registry(words, reference(words)?, "")),
             Some(("docker", rest)) => Ok(of_registry(words, reference(rest)?, "")),
@@ -85,11 +90,22 @@ impl ImageName {
         }
     }
 
+    /// Whether it is a file or directory of the host.
+    pub fn is_path(&self) -> bool {
+        self.reference.is_none() && self.full.starts_with('/')
+    }
+
     /// Whether a pattern of `allowed_images` lets it pass: by the words, or by the full name. With a digest the full
     /// name alone counts: the digest says what runs, and a tag before it is no more than the user's word.
     pub fn is_allowed_by(&self, pattern: &Pattern) -> bool {
         let has_digest = self.reference.as_ref().is_some_and(|reference| reference.digest.is_some());
         (!has_digest && pattern.matches(&self.words)) || self.is_called_by(pattern)
+    }
+
+    /// Whether a pattern of `allowed_images` can let names of its kind pass: a path is let pass by a pattern of paths alone, so
+    /// that `**` opens no file of the host.
+    pub fn is_of_the_kind_of(&self, pattern: &Pattern) -> bool {
+        !self.is_path() || pattern.to_string().starts_with('/')
     }
 
     fn is_called_by(&self, pattern: &Pattern) -> bool {
@@ -137,6 +153,13 @@ fn of_registry(words: &str, reference: Reference, scheme: &str) -> ImageName {
         full: format!("{scheme}{}", reference.full()),
         reference: Some(reference),
     }
+}
+
+/// Whether it looks like a file of an image: no registry is named, and no tag.
+fn is_file_without_a_path(words: &str) -> bool {
+    let has_end = [".sif", ".sqfs", ".squashfs"].iter().any(|end| words.ends_with(end));
+    let first = words.split_once('/').map(|(first, _)| first);
+    has_end && !words.contains(':') && !first.is_some_and(|first| first.contains('.') || first == "localhost")
 }
 
 /// An absolute path: of a file `.sif` or `.sqfs`, or of a directory.
@@ -347,6 +370,10 @@ mod tests {
             "dir:/etc",
             "docker-archive:/x.tar",
             "docker-daemon:a:b",
+            "./tool.sif",
+            "../tool",
+            "tool.sif",
+            "build/tool.sqfs",
             "https://example.org/x.sif",
             "file:///etc",
             "docker://",

@@ -123,6 +123,8 @@ fn an_image_is_judged_by_the_sites_patterns_in_every_mode_of_privilege() {
             ),
         );
         assert!(log.contains("does not allow the image"), "{log}");
+        let log = refused(&world, &asking_for(json!({ "name": "/home/eve/x.sif" })));
+        assert!(log.contains("does not allow the image `/home/eve/x.sif`"), "{log}");
         let log = refused(&world, &asking_for(json!({ "name": "" })));
         assert!(log.contains("names no image"), "{log}");
         let services = json!([{ "name": "docker.io/library/postgres:16" }, { "name": "redis" }]);

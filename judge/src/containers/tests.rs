@@ -188,3 +188,32 @@ fn what_an_engine_cannot_do_is_reported_or_refused_as_the_site_says() {
     let found = given(&off, asking(Some(image("a")), vec![service("redis")])).expect("given");
     assert_eq!(found.unserved.and_then(|one| one.services).as_deref(), Some("redis"));
 }
+
+#[test]
+fn steps_are_missing_where_the_site_has_not_put_their_program_into_the_container() {
+    let with_steps = || Containers { steps: true, ..asking(Some(image("alpine")), Vec::new()) };
+    let site = "[container.c]\nengine = \"podman\"\n";
+    let without = given(&policy(site, USED), with_steps()).expect("given");
+    assert!(without.unserved.expect("a warning").steps);
+    let bind = format!("{site}binds = [\"/opt/site/step-runner:/usr/local/bin/step-runner\"]\n");
+    let refusing = policy(&bind, &format!("{USED}\nimages = \"refuse\""));
+    assert_eq!(given(&refusing, with_steps()).expect("given").unserved, None);
+}
+
+#[test]
+fn a_path_that_no_pattern_of_paths_allows_is_denied_and_the_sites_own_is_not() {
+    let site = "[container.c]\nengine = \"apptainer\"\ndefault_image = \"/opt/own.sif\"\nallowed_images = [\"r.example.org/**\", \"/opt/images/**\"]\n";
+    let policy = policy(site, USED);
+    let refusal = given(&policy, asking(Some(image("/home/eve/x.sif")), Vec::new())).expect_err("refused");
+    assert!(refusal.detail.contains("no pattern of allowed_images that begins with `/`"), "{refusal:?}");
+    let named = |asked| {
+        let given = given(&policy, asking(asked, Vec::new())).expect("given");
+        (given.container.and_then(|one| one.image).map(|one| one.name), given.image_rule)
+    };
+    let texts = |name: &str, rule: &str| (Some(name.to_owned()), Some(rule.to_owned()));
+    assert_eq!(
+        named(Some(image("/opt/images/a.sif"))),
+        texts("/opt/images/a.sif", "allowed_images has `/opt/images/**`")
+    );
+    assert_eq!(named(None), texts("/opt/own.sif", "default_image"));
+}

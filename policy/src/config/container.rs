@@ -194,6 +194,11 @@ impl ContainerPolicy {
         self.services && (self.is_by("podman") || matches!(self.engine, Engine::Described(_)))
     }
 
+    /// Whether the site puts step-runner, which `run:` needs, into the container.
+    pub fn runs_steps(&self) -> bool {
+        self.binds.iter().any(|bind| bind.target.ends_with("/step-runner"))
+    }
+
     /// What lets an image pass, in words that name the key.
     ///
     /// # Errors
@@ -209,14 +214,28 @@ impl ContainerPolicy {
             return Err("digest_required is set, and the name has no digest".to_owned());
         }
         let (key, allowed) = match (&self.allowed_services, &self.allowed_images) {
+            _ if !of_service && image.is_path() && self.is_default(image) => {
+                return Ok("default_image".to_owned());
+            }
             (Some(allowed), _) if of_service => ("allowed_services", allowed),
             (_, Some(allowed)) => ("allowed_images", allowed),
+            (_, None) if image.is_path() => {
+                return Err("a path needs a pattern of allowed_images that begins with `/`".to_owned());
+            }
             (_, None) => return Ok("allowed_images is not set".to_owned()),
         };
-        match allowed.iter().find(|pattern| image.is_allowed_by(pattern)) {
+        let allows = |pattern: &&Pattern| image.is_of_the_kind_of(pattern) && image.is_allowed_by(pattern);
+        match allowed.iter().find(allows) {
             Some(pattern) => Ok(format!("{key} has `{pattern}`")),
+            None if image.is_path() => Err(format!("no pattern of {key} that begins with `/` matches")),
             None => Err(format!("no pattern of {key} matches")),
         }
+    }
+
+    /// Whether it is the site's own image for jobs that name none.
+    fn is_default(&self, image: &ImageName) -> bool {
+        let own = self.default_image.as_deref().map(ImageName::parse);
+        own.is_some_and(|own| own.is_ok_and(|own| own.full() == image.full()))
     }
 
     /// As above, of a tree of machines. It has one name, which patterns are compared with: any other way to write it would avoid them.

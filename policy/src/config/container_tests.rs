@@ -156,7 +156,36 @@ fn a_denial_wins_and_services_have_patterns_of_their_own_where_they_are_set() {
     assert_eq!(judged("r.example.org/a", true), Err("no pattern of allowed_services matches".to_owned()));
     let fixed = container("engine = \"podman\"\ndigest_required = true");
     assert!(fixed.judge(&ImageName::parse("redis:7").expect("a name"), false).is_err());
-    assert!(fixed.judge(&ImageName::parse("/opt/a.sif").expect("a name"), false).is_ok());
+    assert!(fixed.judge(&ImageName::parse("/opt/a.sif").expect("a name"), false).is_err());
+    let paths = container("engine = \"apptainer\"\ndigest_required = true\nallowed_images = [\"/opt/**\"]");
+    assert!(paths.judge(&ImageName::parse("/opt/a.sif").expect("a name"), false).is_ok());
+}
+
+#[test]
+fn a_path_is_an_image_only_where_a_pattern_of_paths_or_the_site_itself_names_it() {
+    let judged = |keys: &str, name: &str| {
+        container(&format!("engine = \"apptainer\"\n{keys}"))
+            .judge(&ImageName::parse(name).expect(name), false)
+    };
+    for keys in ["", "allowed_images = [\"**\"]", "allowed_images = [\"*/**\", \"r.example.org/**\"]"] {
+        assert!(judged(keys, "/opt/a.sif").is_err_and(|why| why.contains("begins with `/`")), "{keys}");
+        assert!(judged(keys, "r.example.org/a").is_ok(), "{keys}");
+    }
+    let opt = "allowed_images = [\"/opt/images/**\"]";
+    assert_eq!(judged(opt, "/opt/images/x/a.sif").as_deref(), Ok("allowed_images has `/opt/images/**`"));
+    assert!(judged(opt, "/opt/a.sif").is_err() && judged(opt, "r.example.org/a").is_err());
+    assert!(judged(&format!("{opt}\ndenied_images = [\"/**/old.sif\"]"), "/opt/images/old.sif").is_err());
+    let own = "default_image = \"/opt/own.sif\"";
+    assert_eq!(judged(own, "/opt//own.sif").as_deref(), Ok("default_image"));
+    assert!(judged(own, "/opt/other.sif").is_err());
+    assert!(judged(&format!("{own}\nallowed_images = [\"r.example.org/**\"]"), "/opt/own.sif").is_ok());
+}
+
+#[test]
+fn a_container_with_step_runner_in_it_runs_steps() {
+    assert!(!container("engine = \"podman\"\nbinds = [\"/opt/steps\"]").runs_steps());
+    let bind = "engine = \"podman\"\nbinds = [\"/opt/site/step-runner-0.9:/usr/local/bin/step-runner\"]";
+    assert!(container(bind).runs_steps());
 }
 
 #[test]
