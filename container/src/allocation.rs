@@ -1,6 +1,7 @@
 //! A stage in a container in an allocation of a batch scheduler: the outer script for the scheduler's
 //! agent, which brings the image, makes the container, runs the stage and removes the container.
 
+use crate::given;
 use crate::inner;
 use crate::outer::{Allocation, Outer};
 use crate::prepare::description;
@@ -29,6 +30,7 @@ pub fn write_for_allocation(
     let description = description(container)?;
     directory(handover, &crate::binds::inside(container), true)?;
     let image = image_of(container)?;
+    given::unchanged(image.as_ref())?;
     let services = services::kept(container)?;
     let allocation =
         Allocation { suffix: nonce.get(..8).unwrap_or(nonce).to_owned(), image: kept(&container.directory) };

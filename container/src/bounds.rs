@@ -308,6 +308,7 @@ mod tests {
                 user: None,
                 entrypoint: Vec::new(),
                 ports: Vec::new(),
+                state: None,
             };
             fs::write(directory.join("image"), serde_json::json!(image).to_string()).expect("a file");
         }

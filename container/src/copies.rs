@@ -14,7 +14,7 @@
 //! the notes were read and none does *after*. So either the job sees that the copy is none any
 //! more, or the remover sees the note.
 
-use crate::partial::{Partial, remove_leftovers, remove_whole, unique};
+use crate::partial::{Partial, remove_for_a_while, remove_leftovers, unique};
 use nunbird_stage::small_files;
 use nunbird_sys::clock;
 use serde::{Deserialize, Serialize};
@@ -189,7 +189,7 @@ impl Cache<'_> {
         // Whole or not there, for whatever looks at it meanwhile.
         let hidden = self.0.join(format!(".old-{}", unique()?));
         fs::rename(self.0.join(COPIES).join(id), &hidden)?;
-        remove_whole(&hidden)
+        remove_for_a_while(&hidden)
     }
 
     /// All copies.

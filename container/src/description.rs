@@ -57,6 +57,8 @@ pub struct Description {
     pub resolve: Option<Digest>,
     /// Says what an image is.
     pub inspect: Option<Inspect>,
+    /// Tries an image that the job names by its path.
+    pub given: Option<Given>,
     /// Removes the image `{reference}` from the store.
     pub remove: Option<Action>,
     /// Writes an image of the store into `{file}`.
@@ -197,6 +199,9 @@ pub struct Pull {
     /// The image is not for this kind of machine.
     #[serde(default)]
     pub wrong_platform: Vec<Pattern>,
+    /// The image has more layers than the engine can take.
+    #[serde(default)]
+    pub too_many_layers: Vec<Pattern>,
     /// Disk or quota is full.
     #[serde(default)]
     pub no_space: Vec<Pattern>,
@@ -233,6 +238,17 @@ pub struct Inspect {
     /// Matches its output if there is no such image here.
     #[serde(default)]
     pub absent: Vec<Pattern>,
+}
+
+/// The command that runs a shell which does nothing in the image `{reference}`, a file or directory of the host.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    /// Its words.
+    pub command: Vec<String>,
+    /// Matches its output if the image is what is wrong, and not the host.
+    #[serde(default)]
+    pub unusable: Vec<Pattern>,
 }
 
 /// What the engine reports about an image.
@@ -504,6 +520,9 @@ impl Description {
             return Err(
                 "[resolve] and [pull.digest] need images of kind \"file\" or \"directory\"".to_owned()
             );
+        }
+        if self.given.is_some() && !self.images.directories && self.images.extensions.is_empty() {
+            return Err("[given] needs `directories` or `extensions` of [images]".to_owned());
         }
         if self.images.kind == Kind::None && self.pull.is_some() {
             return Err("[pull] needs images of another kind than \"none\"".to_owned());

@@ -40,9 +40,7 @@ impl Puller<'_> {
         left: Duration,
     ) -> Result<Option<Known>, Failure> {
         match (&self.description.resolve, self.name) {
-            (Some(resolve), ImageName::Registry(name))
-                if name.digest.is_none() && name.scheme == "docker" =>
-            {
+            (Some(resolve), ImageName::Registry(name)) if name.digest.is_none() => {
                 self.digest(resolve, partial, auth, left).map(Some)
             }
             _ => Ok(None),

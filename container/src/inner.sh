@@ -7,6 +7,8 @@ umask 077
 command -v cat >/dev/null 2>&1 || PATH=${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin
 export PATH
 printf 'end %s\n' @NONCE@ >@DIRECTORY@/began || exit 75
+# Room for what is written at the end, when the script may have filled the disk.
+printf '%200s\n' '' >@DIRECTORY@/record || exit 75
 # In an allocation: the scheduler's variables.
 if [ -f @DIRECTORY@/scheduler ]; then . @DIRECTORY@/scheduler; fi
 @EXPORTS@
@@ -21,5 +23,5 @@ code=$?
 umask 077
 begun=no
 [ -s @DIRECTORY@/script ] && begun=yes
-printf 'code %s\nbegun %s\nend %s\n' "$code" "$begun" @NONCE@ >@DIRECTORY@/record || exit 75
+printf 'code %s\nbegun %s\nend %s\n' "$code" "$begun" @NONCE@ 1<>@DIRECTORY@/record || exit 75
 exit "$code"

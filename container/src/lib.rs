@@ -16,6 +16,7 @@ mod copies;
 mod credential_helper;
 pub mod description;
 mod digest;
+mod given;
 pub mod images;
 pub mod inner;
 pub mod names;

@@ -25,11 +25,13 @@ const TEMPLATE: &str = include_str!("outer.sh");
 pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 /// Places for the runtime directory, the first that fits. Not `/run/user`: it goes with the last
 /// session of the account.
-const BASES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+pub(crate) const BASES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 /// Marks a variable of the script in a word until it is quoted. No word of a job or a site has it.
 pub(crate) const MARK: char = '\u{1}';
 /// The exit status of `create` and `run` if the image cannot even do nothing.
 pub(crate) const ENDED_AT_ONCE: i32 = 76;
+/// Seconds for what earlier stages have left on a host.
+const CLEAN: u32 = 20;
 /// What the container's first process does, behind the container's name. It ends when it is asked to, takes in orphans, and does
 /// not run in circles in an image without sleep(1).
 const IDLE: &str = "PATH=${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin; trap 'exit 0' TERM; while :; do sleep 2147483647 & wait \"$!\"; case $? in 126 | 127) exit 1 ;; esac; done";
@@ -116,6 +118,8 @@ impl Outer<'_> {
                 if description.has_store() { "$store/jobs/$name".to_owned() } else { "''".to_owned() },
             ),
             ("@ENVIRONMENT@", self.environment(&values)),
+            ("@NEEDS@", self.needs()),
+            ("@CLEAN@", CLEAN.to_string()),
             ("@MAKE_STORE@", self.make_store()),
             ("@FILES@", self.files(&values)),
             ("@HOLDER@", namespace.map_or("true".to_owned(), |one| words(&many.fill(&one.holder, &values)))),
@@ -379,6 +383,20 @@ impl Outer<'_> {
             .unwrap_or_default();
         }
         text
+    }
+
+    /// Looks whether this host has what the engine needs, before it says so in words of its own.
+    fn needs(&self) -> String {
+        if !self.description.host.user_namespaces {
+            return "    :\n".to_owned();
+        }
+        let program = quoted(OsStr::new(&program(self.description, self.container)));
+        // A setuid program needs none.
+        format!(
+            "    if [ ! -u \"$(command -v {program})\" ] && command -v unshare >/dev/null 2>&1 && ! why_not=$(unshare --user true 2>&1); then\n      \
+             fail \"$title needs user namespaces, and the host $(uname -n) gives none ($why_not): ask the administrators to allow them there \
+             (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone); nunbirdctl check says what forbids them\"\n    fi"
+        )
     }
 
     fn make_store(&self) -> String {

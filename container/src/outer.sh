@@ -10,6 +10,7 @@
 #   stop             end all processes in it, and keep its files
 #   destroy          remove it, and all that setup and create have made on this host
 #   remove           the same, and the files that the job's containers share
+#   leavings         remove what stages in allocations have left on this host
 umask 077
 d=@DIRECTORY@
 name=@NAME@
@@ -115,6 +116,7 @@ set_up() {
   command -v @PROGRAM@ >/dev/null 2>&1 || fail "$title is not installed on the host $(uname -n): there is no program" @PROGRAM@ "on $PATH; report it to the administrators"
   places
   if [ ! -e "$r/ready" ]; then
+@NEEDS@
     make_store
     write_files
     : >"$r/ready"
@@ -326,9 +328,27 @@ is_free() {
   [ -f "$1/alive" ] && [ ! -L "$1/alive" ]
 }
 
+# A job can leave a tree that takes hours to remove, and nobody waits for that: the next stage goes on with it. This script again, because
+# timeout(1) runs programs alone; it ends rm(1) as well.
+leavings_for_a_while() {
+  command -v timeout >/dev/null 2>&1 || return 0
+  rm -f "$r/cleaning"
+  timeout -k 2 @CLEAN@ /bin/sh "$0" leavings </dev/null >/dev/null 2>&1 8>&- 9>&- && return 0
+  # What was being removed may have lost this file.
+  while read -r old; do
+    ! is_ours "$old" || : >"$old/alive"
+  done 2>/dev/null <"$r/cleaning"
+  return 0
+}
+
+# Removes a directory with its file `alive` last, so that what is left when this is ended is known for what it is.
+remove_tree() {
+  find "$1" -mindepth 1 -maxdepth 1 ! -name alive -exec rm -rf -- {} + && rm -rf -- "$1"
+}
+
 # In a subshell. Both directories must be free: with a private /tmp only one of them is in sight.
 remove_stage() {
-  name=$1 place=${r%/*}
+  name=$1 place=${r%/*} note=$r/cleaning
   for base in @BASES@; do
     if is_ours "$base/$name"; then
       place=$base
@@ -343,8 +363,9 @@ remove_stage() {
   if [ -n "$layers" ] && { [ -e "$layers" ] || [ -L "$layers" ]; }; then
     is_ours "$layers" && is_free "$layers" && exec 8<"$layers/alive" && flock -n 8 || return 0
   fi
+  printf '%s\n' "$r" "$layers" >"$note"
   kill_all
-  if [ -n "$layers" ] && ! rm -rf -- "$layers"; then
+  if [ -n "$layers" ] && [ -d "$layers" ] && ! remove_tree "$layers"; then
     # They may have files of other ids. The engine's commands carry the name, so they are found below.
     private "$r" || return 0
     : >"$r/alive"
@@ -362,7 +383,7 @@ remove_stage() {
       return 0
     fi
   fi
-  rm -rf -- "$r"
+  [ ! -d "$r" ] || remove_tree "$r"
 }
 
 @SERVICES@
@@ -374,7 +395,7 @@ said() {
 case $1 in
   setup)
     set_up
-    leavings >/dev/null 2>&1
+    leavings_for_a_while
     printf 'ids %s\nwhy %s\nruntime %s\nimages %s\nlayers %s\n' "$ids" "$why" "$r" "$images" "$layers"
     ;;
   engine)
@@ -413,7 +434,7 @@ case $1 in
       lock
       (
         set_up
-        leavings >/dev/null 2>&1
+        leavings_for_a_while
         cd "$r" || exit 75
         provide >"$r/said" 2>&1 || fail "$title cannot take the image from the file that the job's prepare stage has written: $(said)"
         ensure
@@ -451,6 +472,10 @@ case $1 in
       done
     fi
     end_services
+    ;;
+  leavings)
+    places
+    leavings
     ;;
   destroy | remove)
     places

@@ -11,7 +11,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What its name begins with.
 const NEW: &str = ".new-";
@@ -21,6 +21,9 @@ const OLD: &str = ".old-";
 const LOCK: &str = ".lock";
 /// How long it stays where locks do not work, so that it is not known whether its maker lives.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// How long the removal of what others have left may hold a job: an image can have millions of files. The rest goes with later jobs.
+const WHILE: Duration = Duration::from_secs(20);
 
 /// The directory, removed on drop.
 #[derive(Debug)]
@@ -88,8 +91,12 @@ fn is_there(file: &File, path: &Path) -> bool {
     matches!((file.metadata(), path.symlink_metadata()), (Ok(one), Ok(other)) if same(&one, &other))
 }
 
-/// Removes what makers and removers that have died left in this directory.
+/// Removes what makers and removers that have died left in this directory, for a while.
 pub(crate) fn remove_leftovers(place: &Path) {
+    remove_leftovers_until(place, Instant::now() + WHILE);
+}
+
+fn remove_leftovers_until(place: &Path, end: Instant) {
     let entries = fs::read_dir(place).into_iter().flatten().flatten();
     for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
         let path = place.join(&name);
@@ -101,14 +108,15 @@ pub(crate) fn remove_leftovers(place: &Path) {
             })
         };
         if is_ours(OLD) {
-            drop(remove_whole(&path));
+            drop(remove_until(&path, end));
         } else if is_ours(NEW) {
             let (path, lock) = match name.strip_suffix(LOCK) {
                 Some(name) => (place.join(name), path),
                 None => (path, place.join(format!("{name}{LOCK}"))),
             };
-            if let Some(_held) = free(&path, &lock) {
-                drop(remove_whole(&path));
+            if let Some(_held) = free(&path, &lock)
+                && remove_until(&path, end).unwrap_or(false)
+            {
                 drop(fs::remove_file(&lock));
             }
         }
@@ -127,6 +135,50 @@ fn free(path: &Path, lock: &Path) -> Option<Option<Flock<File>>> {
         Ok(held) => Some(Some(held)),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => None,
         Err(_) => is_older(path, LONGEST).then_some(None),
+    }
+}
+
+/// The same as [`remove_whole`], for a while: for what [`remove_leftovers`] finds again.
+pub(crate) fn remove_for_a_while(path: &Path) -> io::Result<()> {
+    remove_until(path, Instant::now() + WHILE).map(drop)
+}
+
+/// Whether all of it has gone before the time is over.
+fn remove_until(path: &Path, end: Instant) -> io::Result<bool> {
+    if Instant::now() >= end {
+        return Ok(false);
+    }
+    let removed = match path.symlink_metadata() {
+        Ok(meta) if meta.is_dir() => {
+            let entries = match fs::read_dir(path) {
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                    fs::set_permissions(path, Permissions::from_mode(0o700))?;
+                    fs::read_dir(path)
+                }
+                other => other,
+            };
+            for entry in entries? {
+                let entry = entry?.path();
+                let all = match remove_until(&entry, end) {
+                    Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+                        remove_until(&entry, end)?
+                    }
+                    other => other?,
+                };
+                if !all {
+                    return Ok(false);
+                }
+            }
+            fs::remove_dir(path)
+        }
+        Ok(_) => fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match removed {
+        // Another one was faster.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        other => other.map(|()| true),
     }
 }
 
@@ -169,9 +221,10 @@ pub(crate) fn unique() -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LOCK, Partial, remove_leftovers, remove_whole};
+    use super::{LOCK, Partial, remove_leftovers, remove_leftovers_until, remove_whole};
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
 
     #[test]
     fn what_is_being_made_stays_and_what_its_maker_has_left_goes() {
@@ -193,6 +246,22 @@ mod tests {
         fs::create_dir(root.path().join(".old-things")).expect("a directory of somebody");
         remove_leftovers(root.path());
         assert_eq!(count(), 1);
+    }
+
+    #[test]
+    fn what_takes_too_long_to_remove_is_left_to_the_next_one() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = |begin: &str, end: &str| root.path().join(format!("{begin}{:016x}{end}", 1));
+        for tree in [path(".old-", ""), path(".new-", "")] {
+            fs::create_dir_all(tree.join("a/b/c")).expect("directories");
+            fs::write(tree.join("a/b/file"), "").expect("a file");
+            fs::set_permissions(tree.join("a/b"), Permissions::from_mode(0o000)).expect("a mode");
+        }
+        fs::write(path(".new-", LOCK), "").expect("a file");
+        remove_leftovers_until(root.path(), Instant::now());
+        assert_eq!(fs::read_dir(root.path()).expect("a directory").count(), 3);
+        remove_leftovers(root.path());
+        assert_eq!(fs::read_dir(root.path()).expect("a directory").count(), 0);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use nunbird_stage::small_files;
 use nunbird_stage::template::{any_matches, fill_word};
 use nunbird_stage::words::lines;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
@@ -106,20 +106,6 @@ impl Puller<'_> {
             self.name.full()
         );
         Failure::Job(StageError::sentence(&text))
-    }
-
-    /// A file or directory that the job names.
-    fn given(&self, path: &Path) -> Result<Resolved, Failure> {
-        let absent = |e: &dyn std::fmt::Display| {
-            let help =
-                "check `image:` in .gitlab-ci.yml; the account that runs the job must be able to read it";
-            Failure::Job(StageError::at("cannot use the image", path, e, help))
-        };
-        let meta = fs::metadata(path).map_err(|e| absent(&e))?;
-        if meta.is_dir() && !self.description.images.directories {
-            return Err(absent(&"it is a directory"));
-        }
-        self.inspected(path, None)
     }
 
     /// The account's own copy in the cache, if there is one.
@@ -381,7 +367,7 @@ impl Puller<'_> {
     }
 
     /// What an image at this path is.
-    fn inspected(&self, path: &Path, digest: Option<String>) -> Result<Resolved, Failure> {
+    pub(crate) fn inspected(&self, path: &Path, digest: Option<String>) -> Result<Resolved, Failure> {
         let word = path.display().to_string();
         let plain = Resolved {
             name: self.name.full(),
@@ -391,6 +377,7 @@ impl Puller<'_> {
             user: None,
             entrypoint: Vec::new(),
             ports: Vec::new(),
+            state: None,
         };
         let image = match &self.description.inspect {
             Some(inspect) => self.inspect(inspect, &word, Some(&word))?.unwrap_or(plain),
@@ -433,6 +420,7 @@ impl Puller<'_> {
                 .and_then(|json| serde_json::from_str::<Option<Vec<String>>>(&json).ok().flatten())
                 .unwrap_or_default(),
             ports: group("ports").map(|json| tcp_ports(&json)).unwrap_or_default(),
+            state: None,
         }))
     }
 

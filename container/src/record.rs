@@ -46,6 +46,11 @@ mod tests {
         for n in 0..whole.len() - 1 {
             assert_eq!(Record::parse(&whole[..n], "abc"), None, "{n}");
         }
+        // Written over a file that has been made longer, so that it takes no space.
+        let room = format!("{:200}\n", "");
+        assert_eq!(Record::parse(&room, "abc"), None);
+        let over = format!("{whole}{}", &room[whole.len()..]);
+        assert_eq!(Record::parse(&over, "abc"), Some(Record { code: 3, begun: true }));
         assert_eq!(Record::parse("code \nbegun no\nend \n", ""), None);
         assert!(has_begun("end abc\n", "abc") && !has_begun("end ab", "abc") && !has_begun("", ""));
     }

@@ -21,6 +21,9 @@ pub struct Resolved {
     pub entrypoint: Vec<String>,
     /// TCP ports that it says its servers listen on.
     pub ports: Vec<u16>,
+    /// What a file or directory that the job names is known by, so that another one in its place is noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
 }
 
 impl Resolved {
@@ -64,6 +67,7 @@ mod tests {
             user: None,
             entrypoint: words(&["/init"]),
             ports: Vec::new(),
+            state: None,
         };
         let mut container = container();
         assert_eq!(image.entrypoint(&container), Some(words(&["/init"])));

@@ -234,6 +234,7 @@ mod tests {
             user: None,
             entrypoint: Vec::new(),
             ports: ports.to_vec(),
+            state: None,
         }
     }
 

@@ -4,9 +4,10 @@
 use crate::binds::inside;
 use crate::call::{Called, call};
 use crate::copies::Cache;
+use crate::given;
 use crate::images::STORES;
 use crate::inner;
-use crate::outer::{Outer, name, store};
+use crate::outer::{BASES, Outer, name, store};
 use crate::prepare::{binds, check_binds, description, image, make_directories, note};
 use crate::record::{Record, has_begun};
 use crate::resolved::Resolved;
@@ -18,8 +19,9 @@ use nunbird_stage::small_files::{self, directory};
 use nunbird_stage::words::lines;
 use nunbird_sys::random;
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,6 +65,7 @@ impl<'a> Stage<'a> {
         make_directories(handover, container)?;
         let nonce = nonce()?;
         let image = image_of(container)?;
+        given::unchanged(image.as_ref())?;
         let services = services::kept(container)?;
         let binds = binds(handover, container)?;
         check_binds(&description, container, &binds)?;
@@ -129,10 +132,24 @@ fn last(errors: &str) -> &str {
 
 fn cause(errors: &str, begun: bool) -> (&'static str, &'static str) {
     let has = |texts: &[&str]| texts.iter().any(|text| errors.contains(text));
+    let is_full = has(&["No space left on device", "no space left on device", "isk quota exceeded"]);
+    if begun && is_full {
+        return (
+            "the disk or the account's quota is full, so that the end of the script could not be noted",
+            "free some space, or report it to the administrators",
+        );
+    }
     if begun {
         return (
             "the container or all of its processes were killed",
             "if the job needs much memory, it may have met its limit: ask for more or use less; else run it again",
+        );
+    }
+    // Before the full disk: where the limit of namespaces is nought, the kernel's word is that no space is left.
+    if has(&["user namespace", "user_namespaces", "unprivileged_userns"]) {
+        return (
+            "the host gives the job no user namespace",
+            "ask the administrators to allow user namespaces there; nunbirdctl check says what forbids them",
         );
     }
     if has(&["container state improper", "is not running", "ended as soon as"]) {
@@ -144,7 +161,7 @@ fn cause(errors: &str, begun: bool) -> (&'static str, &'static str) {
     if has(&["Exec format error", "exec format error"]) {
         return ("the image is for another kind of machine", "use an image for this host");
     }
-    if has(&["No space left on device", "no space left on device", "isk quota exceeded"]) {
+    if is_full {
         return (
             "the disk or the account's quota is full",
             "free some space, or report it to the administrators",
@@ -251,16 +268,48 @@ fn run(handover: &Handover, container: &Container, verb: &str) -> Result<(), Sta
         grace: 0,
         allocation: None,
     };
-    write_outer(&outer)?;
+    let script = Script::write(&outer)?;
     let failed = |cause: &dyn std::fmt::Display| {
         let what = format!("cannot {verb} the job's container");
         StageError::new(&what, cause, "report it to the administrators")
     };
     let words = [verb.to_owned()];
-    match call(&outer_path(container), &words, &base_environment(), END, None).map_err(|e| failed(&e))? {
+    match call(&script.path, &words, &base_environment(), END, None).map_err(|e| failed(&e))? {
         Called::Ended(output) if output.status.is_some_and(|status| status.success()) => Ok(()),
         Called::Ended(output) => Err(failed(&crate::pull::said(&output))),
         Called::Late | Called::Cancelled => Err(failed(&format!("it took more than {} s", END.as_secs()))),
+    }
+}
+
+/// The outer script that ends a container: also where the job has filled the disk of its directories.
+struct Script {
+    path: PathBuf,
+    is_temporary: bool,
+}
+
+impl Script {
+    fn write(outer: &Outer<'_>) -> Result<Self, StageError> {
+        let Err(full) = write_outer(outer) else {
+            return Ok(Script { path: outer_path(outer.container), is_temporary: false });
+        };
+        let text = outer.text();
+        let name = format!("{}-outer-{}", name(outer.handover, outer.container), nonce()?);
+        for base in BASES {
+            let script = Script { path: Path::new(base).join(&name), is_temporary: true };
+            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&script.path);
+            if made.and_then(|mut file| file.write_all(text.as_bytes())).is_ok() {
+                return Ok(script);
+            }
+        }
+        Err(full)
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        if self.is_temporary {
+            drop(fs::remove_file(&self.path));
+        }
     }
 }
 

@@ -51,6 +51,7 @@ fn find_in(trees: &Path, image: &Image) -> Result<Resolved, Failure> {
         user: None,
         entrypoint: Vec::new(),
         ports: Vec::new(),
+        state: None,
     })
 }
 

@@ -6,10 +6,16 @@
 mod cases;
 #[path = "../tests/containers/copies.rs"]
 mod copies;
+#[path = "../tests/containers/devices.rs"]
+mod devices;
 #[path = "../tests/containers/digests.rs"]
 mod digests;
+#[path = "../tests/containers/given.rs"]
+mod given;
 #[path = "../tests/containers/images.rs"]
 mod images;
+#[path = "../tests/containers/lacks.rs"]
+mod lacks;
 #[path = "../tests/containers/runner.rs"]
 mod runner;
 

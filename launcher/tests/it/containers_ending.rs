@@ -9,6 +9,8 @@ use nunbird_handover::PullPolicy;
 use nunbird_skip::needs;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 /// With short waits.
 fn impatient(ids: AccountIds) -> World {
@@ -145,4 +147,38 @@ fn a_stage_whose_prepare_was_never_done_says_so() {
     assert_code(&output, SYSTEM_FAILURE);
     assert!(err(&output).contains("cannot find the job's image"), "{}", err(&output));
     assert!(!runs("0"));
+}
+
+/// The double of rm(1) stands for a tree with millions of entries.
+#[needs(root)]
+fn what_takes_for_ever_to_remove_does_not_hold_the_next_stage_and_goes_with_a_later_one() {
+    let mut world = world(AccountIds::Many);
+    import(&mut world, IMAGE, &[], ":");
+    // Not in /tmp, where other tests of this account remove it.
+    let place = world.path("other-tmp");
+    world.mkdir(&place, 0o700);
+    world.mounts.as_mut().expect("mounts").push_str(&format!("; mount --bind {} /var/tmp", place.display()));
+    let old = place.join("nb-0123456789abcdef0123-01234567");
+    world.mkdir(&old.join("tree"), 0o700);
+    world.write(&old.join("alive"), "");
+    world.write(&old.join("tree/file"), "");
+    let bin = world.path("bin");
+    world.mkdir(&bin, 0o755);
+    let double = "#!/bin/sh\ncase \"$*\" in */nb-0123456789abcdef0123-*) exec sleep 4242 ;; esac\nexec /bin/rm \"$@\"\n";
+    world.write(&bin.join("rm"), double);
+    fs::set_permissions(bin.join("rm"), fs::Permissions::from_mode(0o755)).expect("a mode");
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", bin.display());
+    container(&mut world).engine_environment.insert("PATH".to_owned(), path);
+    let begin = Instant::now();
+    assert_code(&world.prepare(), 0);
+    let took = begin.elapsed();
+    assert!(took > Duration::from_secs(15) && took < Duration::from_secs(60), "{took:?}");
+    assert!(old.join("alive").exists() && old.join("tree/file").exists());
+    let sleeps = std::process::Command::new("pgrep").args(["-fx", "sleep 4242"]).output().expect("pgrep");
+    assert_eq!(String::from_utf8_lossy(&sleeps.stdout), "");
+    container(&mut world).engine_environment.clear();
+    assert_code(&world.prepare(), 0);
+    assert!(!old.exists());
+    assert_code(&world.cleanup(), 0);
+    assert_eq!(left(&world), Vec::<String>::new());
 }

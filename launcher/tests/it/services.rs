@@ -122,7 +122,7 @@ fn where_the_engine_can_connect_the_network_it_leads_out_and_nobody_in() {
     let output = world.prepare();
     assert_code(&output, 0);
     assert!(!out(&output).contains("nothing outside"), "{}", out(&output));
-    world.mounts = world.mounts.map(|mounts| mounts.replace(&open, ""));
+    world.mounts = world.mounts.take().map(|mounts| mounts.replace(&open, ""));
     let output = world.run("wget -qO- http://web:18080/; grep -c tap0 /proc/net/route; exit 0");
     assert_code(&output, 0);
     assert!(out(&output).starts_with("served\n") && !out(&output).ends_with("\n0\n"), "{}", out(&output));

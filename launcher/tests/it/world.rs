@@ -176,6 +176,47 @@ impl World {
     }
 }
 
+/// What a container of a test that has failed, or has ended before its cleanup, leaves on the host: it is in namespaces of its own,
+/// and its runtime directory in a place that all share. Tests of what a cleanup leaves assert it before.
+impl Drop for World {
+    fn drop(&mut self) {
+        if self.handover.container.is_none() {
+            return;
+        }
+        // Also of those whose ids a test has made from this one.
+        let name = format!("nb-{}", &self.handover.decision_id[..20]);
+        let mark = format!("NUNBIRD_CONTAINER={name}");
+        for _ in 0..100 {
+            let left = marked(mark.as_bytes());
+            if left.is_empty() {
+                break;
+            }
+            for pid in left {
+                let _gone = kill(pid, Signal::SIGKILL);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        for place in ["/tmp", "/var/tmp", "/dev/shm"] {
+            for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with(&name) {
+                    drop(fs::remove_dir_all(entry.path()));
+                }
+            }
+        }
+    }
+}
+
+/// Processes with a variable of the environment that begins so.
+fn marked(mark: &[u8]) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let has_mark = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|one| one.starts_with(mark))
+    };
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(has_mark).map(Pid::from_raw).collect()
+}
+
 /// Unique for each job, and for each test program that has ever run here: a job's processes and its
 /// container's directories are found by it.
 fn decision_id() -> String {

@@ -203,6 +203,38 @@ impl Node {
         ));
     }
 
+    /// The same, with room for so many files.
+    pub fn few_files(&self, path: &str, files: u32, person: &Person<'_>) {
+        let id = person.uid();
+        self.administer(&format!(
+            "mkdir -p {path}; mount -t tmpfs -o nr_inodes={files},mode=700,uid={id},gid={id} tmpfs {path}"
+        ));
+    }
+
+    /// Gives it a `/dev` of its own, which has what there was, and these devices: paths, each with the numbers of a harmless device.
+    pub fn devices(&self, devices: &[(&str, &str)]) {
+        let mut script = "mkdir /run/dev; mount --rbind /dev /run/dev; mount -t tmpfs -o mode=755 tmpfs /dev; for one in /run/dev/*; do \
+             name=/dev/${one##*/}; if [ -L \"$one\" ]; then cp -P \"$one\" \"$name\"; elif [ -d \"$one\" ]; then mkdir \"$name\"; mount --rbind \"$one\" \"$name\"; \
+             else : >\"$name\"; mount --bind \"$one\" \"$name\"; fi; done"
+            .to_owned();
+        for (path, numbers) in devices {
+            write!(script, "; mkdir -p \"$(dirname {path})\"; mknod -m 666 {path} c {numbers}")
+                .expect("text");
+        }
+        self.administer(&script);
+    }
+
+    /// The most memory that any of its processes has had, in bytes.
+    pub fn peak(&self) -> u64 {
+        let proc = self.see("/proc");
+        let of = |pid: i32| {
+            let text = fs::read_to_string(proc.join(pid.to_string()).join("status")).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        };
+        self.processes().into_keys().filter_map(of).max().unwrap_or(0) << 10
+    }
+
     /// The processes, each by its pid there and its command line, but for the first one.
     pub fn processes(&self) -> BTreeMap<i32, String> {
         let proc = self.see("/proc");

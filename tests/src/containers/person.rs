@@ -6,6 +6,20 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+/// Where [`WITHOUT_NAMESPACES`] is.
+const OFF: &str = "/run/nbt-without-namespaces";
+/// The limit is one of each user namespace. All ids mean the same in this one, and setuid programs work. A process without ids has no
+/// capabilities after it is executed, so there is one more execution when it has ids.
+const WITHOUT_NAMESPACES: &str = r#"#!/bin/sh
+me=$$ before=$(readlink /proc/$$/ns/user)
+(
+  until [ "$(readlink /proc/$me/ns/user)" != "$before" ]; do sleep 0.01; done
+  for ids in gid uid; do echo 0 0 4294967295 >/proc/$me/${ids}_map; done
+) </dev/null >/dev/null 3>&- 4>&- 5>&- 9>&- &
+exec unshare --user sh -c 'until read -r _ </proc/self/uid_map; do sleep 0.01; done; exec sh -c "$@"' sh \
+  'echo 0 >/proc/sys/user/max_user_namespaces || exit 99; exec "$@"' sh "$@"
+"#;
+
 /// An account. Its processes have its uid, gid and one further group, and none of the test's environment.
 #[derive(Debug, Clone, Copy)]
 pub struct Person<'n> {
@@ -14,11 +28,12 @@ pub struct Person<'n> {
     uid: u32,
     no_new_privileges: bool,
     chrooted: bool,
+    limited: bool,
 }
 
 impl<'n> Person<'n> {
     pub(super) fn new(node: &'n Node, name: &'static str, uid: u32) -> Self {
-        Person { node, name, uid, no_new_privileges: false, chrooted: false }
+        Person { node, name, uid, no_new_privileges: false, chrooted: false, limited: false }
     }
 
     /// The same, whose processes gain nothing by setuid programs (`no_new_privs`).
@@ -32,6 +47,18 @@ impl<'n> Person<'n> {
     #[must_use]
     pub fn without_user_namespaces(self) -> Self {
         Person { chrooted: true, ..self }
+    }
+
+    /// The same on a host with `user.max_user_namespaces = 0`: its processes and those of the launcher are in a user namespace of root's
+    /// with the same ids, where the limit is nought.
+    ///
+    /// # Panics
+    /// When the program that begins them cannot be written.
+    #[must_use]
+    pub fn with_user_namespaces_off(self) -> Self {
+        self.node.write(OFF, WITHOUT_NAMESPACES);
+        self.node.administer(&format!("chmod 755 {OFF}"));
+        Person { limited: true, ..self }
     }
 
     /// Its name.
@@ -77,7 +104,8 @@ impl<'n> Person<'n> {
     pub(super) fn take_ids(&self) -> String {
         let (id, group) = (self.uid, GROUP.1);
         let more = if self.no_new_privileges { " --no-new-privs" } else { "" };
-        format!("setpriv --reuid={id} --regid={id} --groups={id},{group}{more}")
+        let begin = if self.limited { format!("{OFF} ") } else { String::new() };
+        format!("{begin}setpriv --reuid={id} --regid={id} --groups={id},{group}{more}")
     }
 
     /// Runs a program to its end, without input.

@@ -327,3 +327,26 @@ fn podman_makes_a_container_of_an_image_with_127_layers() {
     succeeded(&job.cleanup());
     assert_eq!(bed.node.administer("ls -A /tmp /var/tmp | grep nb- || :"), "");
 }
+
+/// What the site binds for `run:` is found by the words that gitlab-runner writes for such a job. A double stands for GitLab's program.
+#[needs(root, in_each = WITH_PODMAN)]
+fn step_runner_of_the_site_gets_the_steps_of_a_job(setup: Setup) {
+    // Charliecloud 0.31 can put a file only over one that the image has.
+    if setup.engine != "charliecloud" {
+        let bed = Bed::new(setup, &samples::busybox());
+        bed.node.write("/run/site/step-runner", "#!/bin/sh\necho \"$1: $STEPS\"\n");
+        bed.node.administer("chmod 755 /run/site/step-runner");
+        let mut job = bed.job();
+        job.container().binds = vec![Bind {
+            source: "/run/site/step-runner".into(),
+            target: "/usr/bin/step-runner".into(),
+            writable: false,
+            optional: false,
+        }];
+        succeeded(&job.prepare());
+        let said =
+            succeeded(&job.run("export STEPS='[{\"name\":\"a\",\"script\":\"true\"}]'\nstep-runner ci\n"));
+        assert_eq!(said, "ci: [{\"name\":\"a\",\"script\":\"true\"}]\n");
+        succeeded(&job.cleanup());
+    }
+}
