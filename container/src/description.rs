@@ -199,9 +199,6 @@ pub struct Pull {
     /// The image is not for this kind of machine.
     #[serde(default)]
     pub wrong_platform: Vec<Pattern>,
-    /// The image has more layers than the engine can take.
-    #[serde(default)]
-    pub too_many_layers: Vec<Pattern>,
     /// Disk or quota is full.
     #[serde(default)]
     pub no_space: Vec<Pattern>,

@@ -50,7 +50,6 @@ pub(crate) enum Cause {
     Absent,
     Limited,
     WrongPlatform,
-    TooManyLayers,
     NoSpace,
     Unreachable,
     Other,
@@ -60,11 +59,10 @@ impl Cause {
     /// By what the engine has printed.
     pub(crate) fn of(pull: &Pull, output: &str) -> Self {
         // An answer of the registry's is more precise than a connection that failed after it.
-        let table: [(&Vec<Pattern>, Cause); 7] = [
+        let table: [(&Vec<Pattern>, Cause); 6] = [
             (&pull.no_space, Cause::NoSpace),
             (&pull.limited, Cause::Limited),
             (&pull.wrong_platform, Cause::WrongPlatform),
-            (&pull.too_many_layers, Cause::TooManyLayers),
             (&pull.unauthorized, Cause::Unauthorized),
             (&pull.absent, Cause::Absent),
             (&pull.unreachable, Cause::Unreachable),
@@ -94,10 +92,6 @@ impl Cause {
                 "the image is not made for this kind of machine",
                 "use an image for it, or name one with `docker: platform:`",
             ),
-            Cause::TooManyLayers => (
-                "the image has more layers than the engine can take",
-                "build it with fewer (`--squash-all` of Podman and Buildah, or a Dockerfile with fewer steps)",
-            ),
             Cause::NoSpace => (
                 "the disk or the account's quota for images is full",
                 "free some space there, or report it to the administrators",
@@ -113,9 +107,7 @@ impl Cause {
         let text = format!("cannot pull the image {image}: {cause} ({}); {help}", lines(output));
         let error = StageError::sentence(&text);
         match self {
-            Cause::Unauthorized | Cause::Absent | Cause::WrongPlatform | Cause::TooManyLayers => {
-                Failure::Job(error)
-            }
+            Cause::Unauthorized | Cause::Absent | Cause::WrongPlatform => Failure::Job(error),
             Cause::Limited | Cause::NoSpace | Cause::Unreachable | Cause::Other => Failure::System(error),
         }
     }
@@ -170,10 +162,6 @@ mod tests {
                 "Error: writing blob: adding layer with blob \"sha256:1\": Error processing tar file(exit status 1): write /x: disk quota exceeded",
                 Cause::NoSpace,
             ),
-            (
-                "Error: writing blob: storing blob to file \"/var/tmp/storage1/1\": adding layer: max depth exceeded",
-                Cause::TooManyLayers,
-            ),
             ("Error: something new", Cause::Other),
         ] {
             assert_eq!(Cause::of(&pull, output), cause, "{output}");
@@ -186,7 +174,6 @@ mod tests {
             (Cause::Unauthorized, true),
             (Cause::Absent, true),
             (Cause::WrongPlatform, true),
-            (Cause::TooManyLayers, true),
             (Cause::Limited, false),
             (Cause::Unreachable, false),
             (Cause::NoSpace, false),

@@ -224,17 +224,6 @@ impl Node {
         self.administer(&script);
     }
 
-    /// The most memory that any of its processes has had, in bytes.
-    pub fn peak(&self) -> u64 {
-        let proc = self.see("/proc");
-        let of = |pid: i32| {
-            let text = fs::read_to_string(proc.join(pid.to_string()).join("status")).ok()?;
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-            line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
-        };
-        self.processes().into_keys().filter_map(of).max().unwrap_or(0) << 10
-    }
-
     /// The processes, each by its pid there and its command line, but for the first one.
     pub fn processes(&self) -> BTreeMap<i32, String> {
         let proc = self.see("/proc");

@@ -108,11 +108,6 @@ pub fn with_layers(number: usize) -> Image {
     })
 }
 
-/// One whose manifest names the same small layer so many times.
-pub fn of_one_layer(times: usize) -> Image {
-    busybox().layer(Layer::new().file("etc/again", 0o644, b"again\n")).times(times)
-}
-
 /// Files as real images have them: of other accounts, without permissions, setuid, a device, hard links.
 pub fn with_odd_files() -> Image {
     let layer = Layer::new()
