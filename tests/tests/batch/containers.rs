@@ -101,3 +101,16 @@ fn a_container_that_does_not_report_how_the_script_ended_is_a_failure_of_the_sys
     assert!(ended.text().starts_with("begun\n"), "{}", ended.text());
     assert!(ended.err.contains("without a result"), "{}", ended.err);
 }
+
+#[needs(root)]
+fn an_engine_that_is_missing_on_the_node_is_a_failure_of_the_system_that_names_both() {
+    let slurm = Slurm::shared();
+    let mut job = contained(&slurm, "nbt_ann");
+    // What `prepare` has found on the runner's host is not there.
+    let program = job.home().join("engine");
+    job.handover.container.as_mut().expect("a container").program = Some(program.clone());
+    let ended = job.run("exit 0");
+    assert!(ended.err.contains("Bubblewrap is not installed on the host"), "{}", ended.err);
+    assert!(ended.err.contains(&program.display().to_string()), "{}", ended.err);
+    ended.system_failed("not known how the script ended in its container");
+}
