@@ -122,5 +122,8 @@ fn the_container_for_trials_runs_jobs_as_its_own_accounts() {
     // It has an account, and no rule.
     let refused = job(7102, "bob", "true").config();
     assert!(!refused.succeeded() && refused.stderr.contains("no-rule"), "{refused:?}");
-    root(&node, "podman kill trial >/dev/null; podman wait trial >/dev/null; podman rm trial >/dev/null; podman system reset --force >/dev/null 2>&1; true");
+    root(
+        &node,
+        "podman kill trial >/dev/null; podman wait trial >/dev/null; podman rm trial >/dev/null; podman system reset --force >/dev/null 2>&1; true",
+    );
 }
