@@ -8,6 +8,7 @@
 use crate::Trouble;
 use crate::places::MOUNTS;
 use nix::sched::{CloneFlags, setns};
+use nunbird_mounts::Leader;
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::{process, signals};
 use std::fs::{self, File};
@@ -85,7 +86,8 @@ impl Setter {
         let mut ends = Some((leader, report));
         let child = fork_into(|| {
             drop(ends.take());
-            let set = process::die_with_parent(signals::KILL, parent).and_then(|()| set(shares, &mut told));
+            let set =
+                process::die_with_parent(signals::KILL, parent).and_then(|()| set(shares, parent, &mut told));
             match set {
                 Ok(()) => 0,
                 Err(e) => {
@@ -99,9 +101,9 @@ impl Setter {
     }
 
     /// Sets the bounds of the namespace of a machine's first process.
-    pub(crate) fn set(mut self, leader: i32) -> Result<(), Trouble> {
+    pub(crate) fn set(mut self, leader: &Leader) -> Result<(), Trouble> {
         let step = Trouble::of("the bounds of the machine's user namespace");
-        self.leader.write_all(&leader.to_ne_bytes()).map_err(&step)?;
+        self.leader.write_all(&leader.number().to_ne_bytes()).map_err(&step)?;
         drop(self.leader);
         let ended = self.child.wait().map_err(&step)?;
         if ended == Ended::Exited(0) {
@@ -109,16 +111,17 @@ impl Setter {
         }
         let mut why = String::new();
         self.report.take(LONGEST).read_to_string(&mut why).map_err(&step)?;
-        Err(step(io::Error::other(why)))
+        // It has not said why where the kernel has ended it for lack of memory.
+        Err(step(io::Error::other(if why.is_empty() { format!("{ended:?}") } else { why })))
     }
 }
 
 /// In the child: it has every capability in the namespace, and is in no other of the machine's.
-fn set(shares: &Shares, told: &mut PipeReader) -> io::Result<()> {
+fn set(shares: &Shares, parent: i32, told: &mut PipeReader) -> io::Result<()> {
     let mut leader = [0; 4];
     told.read_exact(&mut leader)?;
     let own = fs::metadata("/proc/self/ns/user")?;
-    let users = File::open(format!("/proc/{}/ns/user", i32::from_ne_bytes(leader)))?;
+    let users = File::open(format!("/proc/{parent}/fd/{}/ns/user", i32::from_ne_bytes(leader)))?;
     let theirs = users.metadata()?;
     if (own.dev(), own.ino()) == (theirs.dev(), theirs.ino()) {
         // To bound the host's own is not meant.

@@ -81,8 +81,8 @@ pub(crate) fn enter(groups: &[PathBuf]) -> Result<(), Trouble> {
 }
 
 /// Makes sure that the machine's first process is where this one is: in the job's groups, whose limits are then its own.
-pub(crate) fn verify(leader: i32) -> Result<(), Trouble> {
-    let theirs = of_process(&leader.to_string())?;
+pub(crate) fn verify(leader: &str) -> Result<(), Trouble> {
+    let theirs = of_process(leader)?;
     for (controllers, ours) in of_process("self")? {
         let found = theirs.iter().find(|(known, _)| *known == controllers).map(|(_, group)| group.as_str());
         let inside = match found {

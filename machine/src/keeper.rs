@@ -7,11 +7,9 @@ use crate::places::MOUNTS;
 use crate::state::{Note, machine_name};
 use crate::tree::Tree;
 use crate::{Trouble, account, groups, layer};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use nunbird_files::identity::FileIdentity;
 use nunbird_messages::{Machine, MachineAccount, MachineAnswer, MachineBind};
-use nunbird_mounts::{self as mounts, Allows};
+use nunbird_mounts::{self as mounts, Allows, Leader};
 use nunbird_sys::fork::{Child, fork_into};
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::{exec, process, signals};
@@ -77,7 +75,7 @@ pub(crate) fn keep(
             let answered = process::outlive_parent().and_then(|()| answer(MachineAnswer::Started(note)));
             if answered.is_err() {
                 // No process waits for the machine. Its first process outlives systemd-nspawn.
-                let _already_gone = kill(Pid::from_raw(leader), Signal::SIGKILL);
+                let _already_gone = leader.kill();
                 let _already_gone = child.signal(signals::KILL);
             }
             child.wait().and(answered)
@@ -90,7 +88,7 @@ pub(crate) fn keep(
 }
 
 /// Returns systemd-nspawn and the machine's first process.
-fn boot(kept: &mut Kept<'_>, parent: i32, console: &Console) -> Result<(Child, i32), Trouble> {
+fn boot(kept: &mut Kept<'_>, parent: i32, console: &Console) -> Result<(Child, Leader), Trouble> {
     let short = kept.decision.get(..16).unwrap_or(kept.decision);
     let own = groups::own(&format!("nunbird-machine-{short}"))?;
     kept.note.write(&own).map_err(Trouble::of("the machine's note"))?;
@@ -130,9 +128,11 @@ fn boot(kept: &mut Kept<'_>, parent: i32, console: &Console) -> Result<(Child, i
     let ready = wait(&child, &notified, kept.machine.ready, console);
     // Step N11.
     let verified = ready.and_then(|leader| {
-        groups::verify(leader).and_then(|()| setter.set(leader)).inspect_err(|_| {
+        // By its directory from here on: a tree whose first process has ended at once must not have another process in its place.
+        let leader = Leader::open(leader, child.pid()).map_err(Trouble::of("the machine's first process"))?;
+        groups::verify(&leader.name()).and_then(|()| setter.set(&leader)).inspect_err(|_| {
             // It may be in none of the groups that are emptied.
-            let _already_gone = kill(Pid::from_raw(leader), Signal::SIGKILL);
+            let _already_gone = leader.kill();
         })?;
         Ok(leader)
     });

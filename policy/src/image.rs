@@ -96,10 +96,11 @@ impl ImageName {
     }
 
     /// Whether a pattern of `allowed_images` lets it pass: by the words, or by the full name. With a digest the full
-    /// name alone counts: the digest says what runs, and a tag before it is no more than the user's word.
+    /// name alone counts: the digest says what runs, and a tag before it is no more than the user's word. So it does of a path: in the
+    /// words may be `//` and a last `/`, between which `*` would stand for nothing.
     pub fn is_allowed_by(&self, pattern: &Pattern) -> bool {
         let has_digest = self.reference.as_ref().is_some_and(|reference| reference.digest.is_some());
-        (!has_digest && pattern.matches(&self.words)) || self.is_called_by(pattern)
+        (!has_digest && !self.is_path() && pattern.matches(&self.words)) || self.is_called_by(pattern)
     }
 
     /// Whether a pattern of `allowed_images` can let names of its kind pass: a path is let pass by a pattern of paths alone, so
@@ -395,6 +396,20 @@ mod tests {
         }
     }
 
+    /// No `*` stands for a name that a path does not have.
+    #[test]
+    fn a_pattern_of_paths_sees_the_path_that_is_opened() {
+        for (pattern, words) in [
+            ("/opt/images/**", "/opt/images/"),
+            ("/opt/images/*", "/opt/images/"),
+            ("/home/*/images/*.sif", "/home//images/x.sif"),
+            ("/opt/images/*/*.sif", "/opt/images//top.sif"),
+        ] {
+            let name = ImageName::parse(words).expect(words);
+            assert!(!name.is_allowed_by(&Pattern::new(pattern).expect("a pattern")), "{pattern} {words}");
+        }
+    }
+
     #[test]
     fn a_pattern_sees_the_words_and_the_full_name_and_a_denial_every_shorter_one() {
         let allowed = |pattern: &str, words: &str| {
@@ -411,7 +426,9 @@ mod tests {
         assert!(!allowed("r.example.org/**", "r.example.org.evil.org/a") && !allowed("ruby", "ruby:3"));
         assert!(allowed("r.example.org/**", "oras://r.example.org/a"));
         assert!(
-            allowed("/opt/images/**", "/opt/images/a.sif") && !allowed("/opt/images/**", "/opt/other/a.sif")
+            allowed("/opt/images/**", "/opt/images/a.sif")
+                && !allowed("/opt/images/**", "/opt/other/a.sif")
+                && allowed("/opt/images/*/*.sif", "/opt//images/a/top.sif/")
         );
         assert!(denied("/opt/secret/**", "/opt//secret/a.sif"));
         assert!(denied("docker.io/library/ruby", "ruby:3") && denied("docker.io/**", "docker://ruby"));

@@ -10,7 +10,8 @@ pub struct OwnProgram {
 }
 
 impl OwnProgram {
-    /// Asks where its file is: one that another host has replaced cannot be read any more. To be called before a filter of system calls is in
+    /// Asks where its file is: one that another host has replaced cannot be read any more, which may be below an
+    /// overlay as well. To be called before a filter of system calls is in
     /// force; the file need not be readable. Where this host does not say, the answer is no.
     pub fn look() -> Self {
         let local = [
@@ -18,7 +19,6 @@ impl OwnProgram {
             statfs::XFS_SUPER_MAGIC,
             statfs::BTRFS_SUPER_MAGIC,
             statfs::TMPFS_MAGIC,
-            statfs::OVERLAYFS_SUPER_MAGIC,
         ];
         OwnProgram {
             is_local: statfs("/proc/self/exe").is_ok_and(|found| local.contains(&found.filesystem_type())),

@@ -277,12 +277,11 @@ impl Work<'_> {
             (self.say)(&format!("running {}", hook.display()));
             let opened = open_trusted(hook, &[0]).map_err(CtlError::new)?;
             let meta = opened.metadata().map_err(at(hook))?;
-            if meta.permissions().mode() & 0o100 == 0 {
-                return Err(CtlError::new(format!(
-                    "{}: not executable; chmod u+x {}",
-                    hook.display(),
-                    hook.display()
-                )));
+            // In ids of its own root of the tree is not the hook's owner.
+            let (bits, advice) = if definition.hook_inside { (0o105, "755") } else { (0o100, "u+x") };
+            if meta.permissions().mode() & bits != bits {
+                let shown = hook.display();
+                return Err(CtlError::new(format!("{shown}: not executable; chmod {advice} {shown}")));
             }
             if definition.hook_inside {
                 let mut words = in_own_ids(tree);

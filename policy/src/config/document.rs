@@ -1,6 +1,7 @@
 //! The files of a configuration, and what reading them gathers: findings, places, and the keys that were asked for.
 
 use super::PartialReading;
+use super::listed::{self, CONFIGURATIONS};
 use crate::url::without_credentials;
 use crate::{Diagnostic, Location, Policy};
 use std::cell::RefCell;
@@ -125,7 +126,10 @@ impl Spot<'_> {
             place,
             other,
             // A site's first try may be `http://user:password@proxy`, and findings are pasted into tickets.
-            source_line: without_credentials(line).into_owned(),
+            source_line: match document.file == Path::new(CONFIGURATIONS) {
+                true => listed::without_values(line),
+                false => without_credentials(line).into_owned(),
+            },
             help: Some(help),
         };
         document.shared.findings.borrow_mut().push(finding);

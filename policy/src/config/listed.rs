@@ -37,8 +37,9 @@ pub(super) fn server<'t>(list: &'t Document<'t>, configuration: &Path) -> Option
             match found {
                 Some((first, place)) if first != said => {
                     // Only its URL: the address of a proxy may have a password in it.
-                    let (line, url) = (place.place().line, first.split(' ').next().unwrap_or(""));
-                    let help = format!("line {line} has {}; remove one of the two", Untrusted(url));
+                    let line = place.place().line;
+                    let url = without_credentials(first.split(' ').next().unwrap_or(""));
+                    let help = format!("line {line} has {}; remove one of the two", Untrusted(&url));
                     spot.find("a second server for this configuration", help);
                 }
                 Some(_) => {}
@@ -48,6 +49,25 @@ pub(super) fn server<'t>(list: &'t Document<'t>, configuration: &Path) -> Option
         offset += line.len();
     }
     found.map(|(said, spot)| read(said, spot))
+}
+
+/// A line of the list for a finding: keys behind the URL without their values, one of which may be a password in the wrong place.
+pub(super) fn without_values(line: &str) -> String {
+    let (_, said) = listed(line);
+    let Some((file, words)) = said.and_then(|said| Some((line.strip_suffix(said)?, said))) else {
+        return without_credentials(line).into_owned();
+    };
+    let mut words = words.split(' ');
+    let url = without_credentials(words.next().unwrap_or("")).into_owned();
+    let rest = words.filter(|word| !word.is_empty()).map(|word| match word.split_once('=') {
+        Some((key, _)) if is_key(key) => format!(" {key}=***"),
+        _ => " ***".to_owned(),
+    });
+    std::iter::once(format!("{file}{url}")).chain(rest).collect()
+}
+
+fn is_key(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
 /// The words of a server. The first of them is its URL.
@@ -72,9 +92,9 @@ fn read<'t>(said: &'t str, spot: Spot<'t>) -> ListedServer<'t> {
                     Some(meant) => format!("write `{meant}=`"),
                     None => "behind the URL are `proxy=http://HOST:PORT` and `proxy_auth_file=FILE`, without spaces in them".to_owned(),
                 };
-                at(key, offset)
-                    .spot
-                    .find(format!("unknown word `{}`", Untrusted(&without_credentials(key))), help);
+                // What is no key may be a part of a password.
+                let shown = if is_key(key) { format!(" `{key}`") } else { String::new() };
+                at(key, offset).spot.find(format!("unknown word{shown} behind the URL"), help);
                 None
             }
         };
@@ -175,7 +195,12 @@ mod tests {
     fn what_is_wrong_behind_the_url_is_found_at_its_place_and_a_password_is_never_shown() {
         for (words, column, message) in [
             ("poxy=http://proxy:3128", 63, "unknown word `poxy`"),
-            ("http://me:hunter2@proxy:3128", 63, "unknown word `http://***@proxy:3128`"),
+            ("http://me:hunter2@proxy:3128", 63, "unknown word behind the URL"),
+            ("me:hunter2@proxy:3128", 63, "unknown word behind the URL"),
+            ("http://me:hunter2=x@proxy:3128", 63, "unknown word behind the URL"),
+            ("proxy=http://me:hun hunter2@proxy", 83, "unknown word behind the URL"),
+            ("proxy_auth=me:hunter2", 63, "unknown word `proxy_auth`"),
+            ("proxy_auth_file=me:hunter2", 79, "absolute"),
             ("proxy=http://me:hunter2@proxy:3128", 69, "invalid address of a proxy"),
             ("proxy=", 69, "invalid address of a proxy"),
             ("proxy=http://a:1 proxy=http://b:1", 80, "`proxy` is written twice"),
@@ -188,6 +213,9 @@ mod tests {
             assert!(wrong.contains(&format!("configurations:1:{column}")), "{words}: {wrong}");
             assert!(!wrong.contains("hunter2"), "{wrong}");
         }
+        let two = format!("{FILE} https://me:hunter2@gitlab.example.org\n{FILE} https://other.example.org\n");
+        let wrong = read(JACAMAR, &two).expect_err("two servers");
+        assert!(wrong.contains("line 1 has https://***@gitlab") && !wrong.contains("hunter2"), "{wrong}");
         let list = format!("{FILE} http://localhost proxy=http://proxy:3128");
         let wrong = read(JACAMAR, &list).expect_err("plain HTTP");
         assert!(wrong.contains("reached by plain HTTP has no proxy"), "{wrong}");

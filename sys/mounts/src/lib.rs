@@ -1,6 +1,11 @@
-//! Mounts of a process that has a mount namespace of its own, and user namespaces for idmapped ones (mount_setattr(2)).
+//! Mounts of a process that has a mount namespace of its own, and user namespaces for idmapped ones (mount_setattr(2)); the first process of a
+//! machine.
 //!
 //! All of it takes `CAP_SYS_ADMIN`. Directories and files are named by descriptors: a path is only what the caller has made itself.
+
+mod leader;
+
+pub use leader::Leader;
 
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MsFlags, mount};
