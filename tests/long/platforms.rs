@@ -10,13 +10,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 11] = [
     "nunbird-auth",
     "nunbird-compliance",
     "nunbird-decide",
     "nunbird",
+    "nunbird-exec",
     "nunbird-keys",
     "nunbird-limits",
+    "nunbird-machine",
     "nunbird-session",
     "nunbird-validate",
     "nunbirdctl",
