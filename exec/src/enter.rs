@@ -18,10 +18,13 @@ use crate::secrets::{self, Given};
 use crate::surroundings;
 use crate::variables::{Values, Variables};
 use crate::{CANCELLED, NOT_RUN};
-use nunbird_handover::{Batch, CONTAINER_STAGES, Engine, Handover, MACHINES, Scheduler, Task, Untrusted};
+use nix::sys::termios::{FlushArg, tcflush};
+use nunbird_handover::{
+    Account, Batch, CONTAINER_STAGES, Engine, Handover, MACHINES, Scheduler, Task, Untrusted,
+};
 use nunbird_stage::error::shown;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -36,27 +39,109 @@ pub(crate) fn run(words: &Enter) -> Result<u8, Failure> {
         return list(&data_dir);
     }
     let found = kept::find(&data_dir, words.what.as_deref())?;
+    found.refuse_live_elsewhere()?;
     let lock = lock(&found)?;
+    let starts = match &found.known {
+        Known::ByHand(record) if !words.remove => Some(&record.handover),
+        Known::OfGitLab(kept) if !words.remove => Some(&kept.job),
+        _ => None,
+    };
+    let all: Vec<&Handover> = starts.into_iter().chain(found.left()).collect();
+    if !all.is_empty() && !kept::is_usual(&data_dir, &account.home) {
+        confirm(&data_dir, &all)?;
+    }
     let launcher = Launcher::beside_this_program()?;
     if !words.remove {
         // Before anything that its record says is done.
         drop(found.open()?);
     }
-    if let Known::ByHand(record) = &found.known {
-        end_left(&launcher, record, &found.path(), lock.as_fd());
+    if let Some(left) = found.left()
+        && !end_left(&launcher, (&found.job(), left), &found.path(), lock.as_fd())
+    {
+        // The record is all that is known of what runs.
+        let what = format!("what a killed run has left in {} could not be ended", shown(&found.path()));
+        return Err(Failure::new(what)
+            .help("try again once its error above is mended, for example when the scheduler answers"));
     }
     if words.remove {
         return remove(&found);
     }
     match &found.known {
-        Known::ByHand(record) => by_hand(words, &found, record, &launcher, &lock),
-        Known::OfGitLab(kept) => of_gitlab(words, &found, kept, &launcher, &lock),
+        Known::ByHand(record) => by_hand(words, &found, record, &launcher, &lock, &account),
+        Known::OfGitLab(kept) => of_gitlab(words, &found, kept, &launcher, &lock, &account),
         Known::Nothing(why) => {
             Err(Failure::new(format!("it is not known how the job of {} ran: {why}", shown(&found.path())))
                 .help(format!("look at the files: cd {}", script::quote(&found.path().to_string_lossy())))
-                .help(format!("or remove them: nunbird exec enter --remove {}", Untrusted(&found.name))))
+                .help(format!(
+                    "or remove them: {}",
+                    command(&data_dir, &account, &["--remove", &found.name])
+                )))
         }
     }
+}
+
+/// Asks before anything starts that a record outside of `~/.nunbird` names. A container may have been able to write there: in a directory of the
+/// site's or the user's that is bound into it.
+fn confirm(data_dir: &Path, all: &[&Handover]) -> Result<(), Failure> {
+    let terminal = io::stdin();
+    if !terminal.is_terminal() {
+        let what = format!("refusing to start what is written in {} without asking", shown(data_dir));
+        return Err(Failure::new(what).help(
+            "call it in a terminal: only of ~/.nunbird it is known that no container can write there",
+        ));
+    }
+    say(&format!(
+        "{} is not your ~/.nunbird. What is written in it says what starts now, as you:",
+        shown(data_dir)
+    ));
+    for line in all.iter().flat_map(|handover| what_starts(handover)) {
+        say(&format!("  {line}"));
+    }
+    say("go on only if the directory is yours or your site's, and no job in a container can write there");
+    drop(write!(io::stderr(), "nunbird exec: go on? [y/N] "));
+    // What was pasted with the command is no answer.
+    let _stays = tcflush(&terminal, FlushArg::TCIFLUSH);
+    let mut answer = String::new();
+    let read = terminal.read_line(&mut answer);
+    match read {
+        Ok(_) if matches!(answer.trim(), "y" | "yes") => Ok(()),
+        _ => Err(Failure::new("nothing was started")),
+    }
+}
+
+/// The programs that a message names, and their environment.
+fn what_starts(handover: &Handover) -> Vec<String> {
+    let mut all = vec![format!("shell: {}", shown(&handover.shell.path))];
+    match &handover.container {
+        None => all.push("container: none, on this host".to_owned()),
+        Some(container) => {
+            let engine = match &container.engine {
+                Engine::Named(name) => Untrusted(name).to_string(),
+                Engine::Described(path) => shown(path),
+            };
+            let program =
+                container.program.as_deref().map_or_else(String::new, |path| format!(", {}", shown(path)));
+            all.push(format!("container: {engine}{program}"));
+            if let Some(image) = &container.image {
+                all.push(format!("image: {}", Untrusted(&image.name)));
+            }
+        }
+    }
+    if let Some(batch) = &handover.batch {
+        let scheduler = match &batch.scheduler {
+            Scheduler::Named(name) => Untrusted(name).to_string(),
+            Scheduler::Described(path) => shown(path),
+        };
+        let place =
+            batch.scheduler_bin.as_deref().map_or_else(String::new, |path| format!(" in {}", shown(path)));
+        all.push(format!("scheduler: {scheduler}{place}"));
+    }
+    let of_scheduler = handover.batch.iter().flat_map(|batch| &batch.environment);
+    let of_engine = handover.container.iter().flat_map(|container| &container.engine_environment);
+    for (name, value) in handover.environment.iter().chain(of_scheduler).chain(of_engine) {
+        all.push(format!("variable: {}", Untrusted(&format!("{name}={value}"))));
+    }
+    all
 }
 
 /// Nobody else works in it, runs in it or removes it as long as this is open.
@@ -93,7 +178,7 @@ fn list(data_dir: &Path) -> Result<u8, Failure> {
             None => "-".to_owned(),
         };
         let job = Untrusted(&found.job()).to_string();
-        rows.push([found.name.clone(), job, status, age, goes, size, shown(&found.path())]);
+        rows.push([Untrusted(&found.name).to_string(), job, status, age, goes, size, shown(&found.path())]);
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..6).map(width).collect();
@@ -156,6 +241,7 @@ fn by_hand(
     record: &Record,
     launcher: &Launcher,
     lock: &File,
+    account: &Account,
 ) -> Result<u8, Failure> {
     let builds = found.open()?;
     let given = given(words, record)?;
@@ -163,7 +249,7 @@ fn by_hand(
     let mut values = record.values(&given)?;
     let failed = record.ended.is_none_or(|ended| ended.status != 0);
     values.set("CI_JOB_STATUS", if failed { "failed" } else { "success" });
-    let mut handover = fresh(&record.handover)?;
+    let mut handover = fresh(&record.handover, account)?;
     record.fill_services(&mut handover, &values);
     let workspace = handover.workspace.clone();
     if workspace.builds_dir != found.path() {
@@ -176,17 +262,13 @@ fn by_hand(
     let open = Handover { batch: record.handover.batch.clone(), ..without_services(&handover) };
     place::write_down(&found.all, &found.name, &record.open(open))?;
     let held = Held { handover: &handover, lock: lock.as_fd() };
-    let tell = || say(&place_of(words, found, record, &handover));
+    let tell = || say(&place_of(found, record, &handover));
     let (status, is_clean) = prompt_in(launcher, held, &given, &values, tell)?;
     if is_clean {
         place::write_down(&found.all, &found.name, &record.closed())?;
     }
-    let more = elsewhere(words.directory.as_deref());
-    say(&format!(
-        "{} stays; `nunbird exec enter {more}--remove {}` removes it",
-        shown(&found.path()),
-        found.name
-    ));
+    let remove = command(&handover.workspace.data_dir, account, &["--remove", &found.name]);
+    say(&format!("{} stays; `{remove}` removes it", shown(&found.path())));
     status
 }
 
@@ -246,6 +328,7 @@ fn of_gitlab(
     kept: &nunbird_handover::Kept,
     launcher: &Launcher,
     lock: &File,
+    account: &Account,
 ) -> Result<u8, Failure> {
     let builds = found.open()?;
     if kept.until <= now() {
@@ -260,7 +343,7 @@ fn of_gitlab(
     let mut values = plain_variables(&kept.job);
     values.add(&given.variables);
     let values = values.expanded()?;
-    let mut handover = fresh(&kept.job)?;
+    let mut handover = fresh(&kept.job, account)?;
     // It is the user's now: no job of GitLab's, whose notes would change.
     handover.identity.user_id = 0;
     handover.site.keep = None;
@@ -291,6 +374,12 @@ fn of_gitlab(
     if workspace.builds_dir != found.path() {
         return Err(Failure::new(format!("{} was moved, or is of another place", shown(&found.path()))));
     }
+    let cannot_note = |e: io::Error| {
+        Failure::new(format!("cannot write beside {}: {e}", shown(&found.path())))
+            .help("free some space there")
+    };
+    // Before anything of the prompt is there: what a killed one leaves is ended by this.
+    kept::note_prompt(lock, Some(&handover)).map_err(cannot_note)?;
     given.copy_files(&builds, &workspace.builds_dir, &workspace.project_dir)?;
     let tell = || {
         say(&match handover.container.as_ref().and_then(|container| container.image.as_ref()) {
@@ -306,12 +395,18 @@ fn of_gitlab(
         say(&format!("{} goes in {}", shown(&found.path()), age(kept.until.saturating_sub(now()))));
     };
     let held = Held { handover: &handover, lock: lock.as_fd() };
-    prompt_in(launcher, held, &given, &values, tell)?.0
+    let (status, is_clean) = prompt_in(launcher, held, &given, &values, tell)?;
+    if is_clean {
+        kept::note_prompt(lock, None).map_err(cannot_note)?;
+    }
+    status
 }
 
-/// The message of a job for a prompt: the same but for its mark, and on this host.
-fn fresh(of_job: &Handover) -> Result<Handover, Failure> {
+/// The message of a job for a prompt: the same but for its mark, on this host, and of the account as it is now.
+fn fresh(of_job: &Handover, account: &Account) -> Result<Handover, Failure> {
     let mut handover = of_job.clone();
+    // Its home and its shell decide what a prompt reads first.
+    handover.account = account.clone();
     handover.decision_id = decision_id()?;
     handover.expires_at = in_a_month();
     handover.batch = None;
@@ -329,7 +424,7 @@ fn without_services(handover: &Handover) -> Handover {
 }
 
 /// Where the prompt is, and how that differs from where the script was.
-fn place_of(words: &Enter, found: &Kept, record: &Record, handover: &Handover) -> String {
+fn place_of(found: &Kept, record: &Record, handover: &Handover) -> String {
     let container = handover.container.as_ref();
     let image = container.and_then(|container| container.image.as_ref());
     let mut text = match image {
@@ -350,36 +445,85 @@ fn place_of(words: &Enter, found: &Kept, record: &Record, handover: &Handover) -
         _ => {}
     }
     if let Some(batch) = &record.handover.batch {
-        let (submit, how) = allocation(batch);
-        let path = script::quote(&found.path().to_string_lossy());
+        let path = found.path();
+        let enter = command(&handover.workspace.data_dir, &handover.account, &[&path.to_string_lossy()]);
         text.push_str(&format!(
-            "\nnunbird exec: remark: the job's allocation has ended; {how}: {submit} nunbird exec enter {}{path}",
-            elsewhere(words.directory.as_deref())
+            "\nnunbird exec: remark: the job's allocation has ended; after `exit`, {}",
+            allocation(batch, &enter)
         ));
     }
     text
 }
 
-/// The command that gives a prompt in an allocation as the job had it, as far as the scheduler has one.
-fn allocation(batch: &Batch) -> (String, &'static str) {
+/// How to have the prompt that the command `enter` opens in an allocation as the job had it, as far as the scheduler has one. After this prompt: it holds
+/// the directory.
+fn allocation(batch: &Batch, enter: &str) -> String {
     let name = match &batch.scheduler {
         Scheduler::Named(name) => name.as_str(),
         Scheduler::Described(_) => "",
     };
-    let arguments = batch.arguments.as_ref().map_or("", |arguments| arguments.text.as_str());
-    let arguments = if arguments.is_empty() { String::new() } else { format!(" {}", Untrusted(arguments)) };
-    let here = "for one of the same size";
+    let text = batch.arguments.as_ref().map_or("", |arguments| arguments.text.as_str());
+    // Word by word, as the scheduler has got them: what a shell would run in them stays text.
+    let Ok(words) = shell_words::split(text) else {
+        return format!("in an allocation that you ask the scheduler for: {enter}");
+    };
+    let arguments: String = words.iter().map(|word| format!(" {}", printable(word))).collect();
+    let same = "for one of the same size";
     match name {
-        "slurm" => (format!("salloc{arguments}"), here),
-        "flux" => (format!("flux alloc{arguments}"), here),
-        "lsf" => (format!("bsub -Is{arguments}"), here),
-        "pbs" | "cobalt" => (format!("qsub -I{arguments}, and in it"), here),
-        _ => ("in one that you ask the scheduler for,".to_owned(), "for another one"),
+        // salloc(1) alone gives a shell on the host where it is called, on many clusters.
+        "slurm" => format!("{same}: salloc{arguments} srun --pty --overlap --nodes=1 --ntasks=1 {enter}"),
+        "flux" => format!("{same}: flux alloc{arguments} {enter}"),
+        "lsf" => format!("{same}: bsub -Is{arguments} {enter}"),
+        "pbs" | "cobalt" => format!("{same}: qsub -I{arguments}, and in it: {enter}"),
+        _ => format!("in an allocation that you ask the scheduler for: {enter}"),
     }
 }
 
-/// The option of a command for the user to call, where the directory is not the usual one.
-pub(crate) fn elsewhere(directory: Option<&Path>) -> String {
-    directory
-        .map_or_else(String::new, |path| format!("--directory {} ", script::quote(&path.to_string_lossy())))
+/// A word for a shell. One with control characters is shown and not meant to be copied.
+fn printable(word: &str) -> String {
+    Untrusted(&script::quote(word)).to_string()
+}
+
+/// The command `nunbird exec enter` with these words for the user to call, in whichever directory that is.
+pub(crate) fn command(data_dir: &Path, account: &Account, words: &[&str]) -> String {
+    let words: String = words.iter().map(|word| format!(" {}", printable(word))).collect();
+    format!("nunbird exec enter{}{words}", elsewhere(data_dir, account))
+}
+
+/// The option of the command, where the directory is not the usual one.
+fn elsewhere(data_dir: &Path, account: &Account) -> String {
+    match data_dir == account.home.join(".nunbird") {
+        true => String::new(),
+        false => format!(" --directory {}", printable(&data_dir.to_string_lossy())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{allocation, printable};
+    use nunbird_handover::{Batch, Scheduler, UserText};
+
+    fn of(scheduler: &str, arguments: &str) -> String {
+        let mut batch = Batch::new(Scheduler::Named(scheduler.to_owned()), "/d".into());
+        batch.arguments =
+            Some(UserText { variable: "SCHEDULER_PARAMETERS".to_owned(), text: arguments.to_owned() });
+        allocation(&batch, "nunbird exec enter 0")
+    }
+
+    #[test]
+    fn arguments_of_the_job_are_words_of_the_printed_command() {
+        assert_eq!(
+            of("slurm", "-n 4 --comment='a b'; touch evil $(id)"),
+            "for one of the same size: salloc -n 4 '--comment=a b;' touch evil '$(id)' \
+             srun --pty --overlap --nodes=1 --ntasks=1 nunbird exec enter 0"
+        );
+        assert_eq!(
+            of("pbs", "-l x=1"),
+            "for one of the same size: qsub -I -l x=1, and in it: nunbird exec enter 0"
+        );
+        for unusable in [of("slurm", "a 'b"), of("htcondor", "a")] {
+            assert_eq!(unusable, "in an allocation that you ask the scheduler for: nunbird exec enter 0");
+        }
+        assert_eq!(printable("a\u{1b}[31m").matches('\u{1b}').count(), 0);
+    }
 }

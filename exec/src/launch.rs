@@ -9,9 +9,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use nunbird_handover::{Handover, Task};
+use nunbird_handover::{Handover, Task, Untrusted};
 use nunbird_stage::signals::Signals;
 use nunbird_unprivileged::job_command;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -95,6 +96,7 @@ impl Launcher {
             Failure::new(format!("cannot start {}: {e}", nunbird_stage::error::shown(&self.program)))
                 .help("ask your site's admins whether the installation is complete")
         };
+        refuse_loaders_variables(&held.handover.environment)?;
         let apart = task == Task::Cleanup;
         let handover = Handover { task, exit_code_file: true, ..held.handover.clone() };
         let message =
@@ -146,6 +148,21 @@ impl Launcher {
     }
 }
 
+/// No configuration has such variables (`nunbird-policy`), so a message has them only from a record that Nunbird has not written.
+fn refuse_loaders_variables(environment: &BTreeMap<String, String>) -> Result<(), Failure> {
+    let decides = |name: &&String| {
+        name.starts_with("LD_") || ["BASH_ENV", "ENV", "IFS", "SHELLOPTS", "PS4"].contains(&name.as_str())
+    };
+    match environment.keys().find(decides) {
+        Some(name) => Err(Failure::new(format!(
+            "refusing to start a program with {}, which its record sets: it changes how programs are loaded or scripts are read",
+            Untrusted(name)
+        ))
+        .help("Nunbird writes no such record: a job may have made it. Look at the files without entering them")),
+        None => Ok(()),
+    }
+}
+
 fn memory(bytes: &[u8]) -> io::Result<File> {
     let mut file = File::from(memfd_create(c"nunbird-exec", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(bytes)?;
@@ -157,4 +174,21 @@ fn exit_code(file: &File) -> i32 {
     let length = file.read_at(&mut bytes, 0).unwrap_or(0);
     let text = String::from_utf8_lossy(&bytes[..length]);
     text.trim().parse().unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refuse_loaders_variables;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_record_sets_no_variable_of_the_loader_or_of_shells() {
+        let with = |name: &str| {
+            refuse_loaders_variables(&BTreeMap::from([(name.to_owned(), "/evil".to_owned())])).is_ok()
+        };
+        assert!(with("PATH") && with("SLURM_CONF") && with("MY_LD_PATH"));
+        for name in ["LD_PRELOAD", "LD_LIBRARY_PATH", "BASH_ENV", "ENV", "IFS", "SHELLOPTS", "PS4"] {
+            assert!(!with(name), "{name}");
+        }
+    }
 }

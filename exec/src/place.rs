@@ -55,8 +55,8 @@ pub(crate) struct Place {
     lock: File,
 }
 
-/// Ends what a run has left running that was killed, while the lock of its number is held.
-pub(crate) type EndLeft<'a> = &'a dyn Fn(&Record, &Path, BorrowedFd<'_>);
+/// Ends what a run has left running that was killed, while the lock of its number is held; gives whether nothing of it runs any more.
+pub(crate) type EndLeft<'a> = &'a dyn Fn(&Record, &Path, BorrowedFd<'_>) -> bool;
 
 impl Place {
     /// Takes the first number below `data_dir` that has no directory, for a project of this path. What a run has left that was killed is
@@ -86,8 +86,16 @@ impl Place {
                 if all.stat(OsStr::new(&kept_name(&number))).is_ok() {
                     continue;
                 }
-                if let Ok(Some(record)) = read(&all, &number) {
-                    end_left(&record, &all.path().join(&number), lock.as_fd());
+                // The record is all that is known of what runs: it stays until that has ended.
+                if let Ok(Some(record)) = read(&all, &number)
+                    && !end_left(&record, &all.path().join(&number), lock.as_fd())
+                {
+                    let path = all.path().join(&number);
+                    remarks.push(format!(
+                        "{} stays: what its killed run has left could not be ended",
+                        shown(&path)
+                    ));
+                    continue;
                 }
                 if let Err(e) = remove_tree(&all, OsStr::new(&number)) {
                     remarks.push(format!("an earlier job's directory is left over: {e}"));
@@ -360,13 +368,14 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 #[cfg(test)]
 mod tests {
     use super::Place;
+    use crate::record::Record;
     use nunbird_sys::process::short_host_name;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
 
     fn take(data: &Path, project: &str, keep: bool) -> Place {
-        Place::take(data, project, keep, &|_, _, _| ()).unwrap_or_else(|failure| panic!("{failure}"))
+        Place::take(data, project, keep, &|_, _, _| true).unwrap_or_else(|failure| panic!("{failure}"))
     }
 
     #[test]
@@ -462,12 +471,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_run_has_left_stays_known_until_it_has_ended() {
+        let data = tempfile::tempdir().expect("a directory");
+        let killed = take(data.path(), "p", false);
+        let (builds, all) = (killed.workspace.builds_dir.clone(), killed.all.path().to_owned());
+        killed.write_down(&Record::example(&killed.workspace)).expect("a record");
+        drop(killed);
+        let next = Place::take(data.path(), "p", false, &|_, _, _| false).expect("the next number");
+        assert!(next.workspace.project_dir.ends_with("1/p"));
+        assert!(builds.exists() && all.join("0.run").exists());
+        assert!(
+            next.remarks.len() == 1 && next.remarks[0].contains("could not be ended"),
+            "{:?}",
+            next.remarks
+        );
+        drop(next);
+        assert_eq!(take(data.path(), "p", false).workspace.builds_dir, builds, "it has ended by now");
+    }
+
+    #[test]
     fn a_directory_that_others_may_change_is_refused_before_anything_is_made_in_it() {
         let data = tempfile::tempdir().expect("a directory");
         for mode in [0o720, 0o702, 0o777, 0o1777] {
             fs::set_permissions(data.path(), Permissions::from_mode(mode)).expect("a mode");
             let failure =
-                Place::take(data.path(), "p", false, &|_, _, _| ()).expect_err("refused").to_string();
+                Place::take(data.path(), "p", false, &|_, _, _| true).expect_err("refused").to_string();
             assert!(failure.contains("others may change it") && failure.contains("chmod go-w"), "{failure}");
         }
         assert_eq!(fs::read_dir(data.path()).expect("a directory").count(), 0);
@@ -483,7 +511,7 @@ mod tests {
         if is_root {
             std::os::unix::fs::chown(foreign, Some(1), None).expect("an owner");
         }
-        let failure = Place::take(foreign, "p", false, &|_, _, _| ()).expect_err("refused").to_string();
+        let failure = Place::take(foreign, "p", false, &|_, _, _| true).expect_err("refused").to_string();
         assert!(failure.contains("it belongs to uid") && failure.contains("--directory"), "{failure}");
         assert!(!foreign.join("exec").exists());
     }

@@ -142,3 +142,51 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+impl Record {
+    /// Of a run that lives in this workspace.
+    pub(crate) fn example(workspace: &nunbird_handover::Workspace) -> Record {
+        let path = |text: &str| PathBuf::from(text);
+        let handover = Handover {
+            version: nunbird_handover::FORMAT_VERSION,
+            decision_id: "0".repeat(32),
+            job_id: 0,
+            task: nunbird_handover::Task::Prepare,
+            account: nunbird_handover::Account {
+                name: "ada".to_owned(),
+                uid: 1000,
+                gid: 1000,
+                home: path("/home/ada"),
+                shell: path("/bin/sh"),
+            },
+            identity: nunbird_handover::Identity {
+                server: String::new(),
+                user_login: "ada".to_owned(),
+                user_id: 0,
+                project_path: "a/b".to_owned(),
+            },
+            workspace: workspace.clone(),
+            shell: nunbird_handover::Shell { path: path("/bin/sh"), login: false },
+            environment: BTreeMap::new(),
+            session_variables: std::collections::BTreeSet::new(),
+            umask: None,
+            exit_codes: nunbird_handover::ExitCodes::default(),
+            exit_code_file: true,
+            batch: None,
+            container: None,
+            credentials: nunbird_handover::Credentials::default(),
+            credential_helpers: Vec::new(),
+            site: nunbird_handover::SiteRules::default(),
+            expires_at: 9,
+        };
+        let from = Origins {
+            layers: &Variables::default(),
+            of_command_line: &Given::default(),
+            variables_file: None,
+            public: &[],
+            services: Vec::new(),
+        };
+        Record::new("job", 1, &handover, from)
+    }
+}

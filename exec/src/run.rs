@@ -7,6 +7,7 @@ use crate::enter;
 use crate::failure::Failure;
 use crate::instances::{Instance, choose, instances};
 use crate::job::{self, AllowFailure, Around, Job};
+use crate::kept;
 use crate::launch::{End, Held, Launcher};
 use crate::pipeline::{self, Pipeline, Sources};
 use crate::place::{Place, absolute};
@@ -154,7 +155,15 @@ impl ByHand<'_> {
         self.batch(&job, &data_dir, &decision_id)?;
         self.container(&job, &data_dir, &decision_id)?;
         let place = Place::take(&data_dir, &project, arguments.keep, &|record, path, lock| {
-            end_left(&launcher, record, path, lock);
+            let Some(left) = record.live.then_some(&record.handover) else { return true };
+            // A record that a job may have made starts nothing.
+            match kept::refuse_below_jobs(&data_dir) {
+                Ok(()) => end_left(&launcher, (&record.job, left), path, lock),
+                Err(failure) => {
+                    say(&failure.to_string());
+                    false
+                }
+            }
         })?;
         place.remarks.iter().for_each(|remark| say(&format!("remark: {remark}")));
         let path = |path: &Path| path.to_string_lossy().into_owned();
@@ -296,18 +305,30 @@ pub(crate) fn data_dir(named: Option<&Path>, account: &Account) -> Result<PathBu
     named.map_or_else(|| Ok(account.home.join(".nunbird")), absolute)
 }
 
-/// Ends what a run that was killed, or a prompt, in the directory `path` has left running: processes, a container, an allocation.
-pub(crate) fn end_left(launcher: &Launcher, record: &Record, path: &Path, lock: BorrowedFd<'_>) {
-    if !record.live || record.handover.workspace.builds_dir != path {
-        return;
+/// Ends what a run that was killed, or a prompt, in the directory `path` has left running: processes, a container, an allocation. `left` is the job's
+/// name and what the launcher was started with. Gives whether nothing of it runs any more.
+pub(crate) fn end_left(
+    launcher: &Launcher,
+    left: (&str, &Handover),
+    path: &Path,
+    lock: BorrowedFd<'_>,
+) -> bool {
+    let (name, handover) = left;
+    // Of a copy of a directory nothing runs.
+    if handover.workspace.builds_dir != path {
+        return true;
     }
-    let name = Untrusted(&record.job);
-    say(&format!("ending what is left of the job `{name}`, whose run was killed"));
-    match launcher.run(Held { handover: &record.handover, lock }, Task::Cleanup, "") {
-        Ok(End::Success) => {}
+    say(&format!("ending what is left of the job `{}`, whose run was killed", Untrusted(name)));
+    let end = surroundings::account().and_then(|account| {
+        let handover = Handover { account, ..handover.clone() };
+        launcher.run(Held { handover: &handover, lock }, Task::Cleanup, "")
+    });
+    match end {
+        Ok(End::Success) => return true,
         Ok(_) => say("that has failed: its error is above"),
         Err(failure) => say(&failure.to_string()),
     }
+    false
 }
 
 /// Seconds since the epoch.
@@ -401,11 +422,9 @@ impl Stages<'_> {
             say(&failure.to_string());
         }
         let place = shown(&self.place.workspace.project_dir);
-        let more = enter::elsewhere(self.by_hand.arguments.directory.as_deref());
         let number = self.place.number();
-        say(&format!(
-            "the job's directory is {place}; `nunbird exec enter {more}{number}` opens a prompt in it"
-        ));
+        let enter = enter::command(&self.place.workspace.data_dir, &self.by_hand.account, &[number]);
+        say(&format!("the job's directory is {place}; `{enter}` opens a prompt in it"));
     }
 
     fn until_clean_up(&self) -> Result<u8, Failure> {

@@ -210,14 +210,14 @@ impl Handover {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
     use crate::{Credentials, SiteRules};
     use nunbird_messages::{Envelope, SessionAdditions, Version};
     use nunbird_wire::Message;
     use std::collections::{BTreeMap, BTreeSet};
 
-    fn handover(value: &str) -> Handover {
+    pub(crate) fn handover(value: &str) -> Handover {
         let account = Account {
             name: "alice".to_owned(),
             uid: 5001,
