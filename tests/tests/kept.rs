@@ -108,15 +108,18 @@ fn what_a_failed_script_leaves_is_kept_for_its_owner_until_its_time_is_over(priv
         &world,
         "alice",
         &path,
-        "cat made; echo \"[$CI_JOB_STATUS] [$CI_PROJECT_PATH] [$CI_JOB_TOKEN$KEY]\"; id -un\\n",
+        "cat made; echo \"[$CI_JOB_STATUS] [$CI_PROJECT_PATH] [$CI_JOB_TOKEN$KEY]\"; id -un; \
+         echo prompts $(wc -l <$(ls ~/.nunbird/builds/*/.*.kept))\\n",
     );
     assert_eq!(inside.exit, Exit::Code(0), "{}{}", inside.stdout, inside.stderr);
     assert!(
-        inside.stdout.contains("made\n[failed] [physics/lattice] []\nalice\n"),
+        inside.stdout.contains("made\n[failed] [physics/lattice] []\nalice\nprompts 1\n"),
         "{}{}",
         inside.stdout,
         inside.stderr
     );
+    // A prompt is noted while it is open, so that what a killed one leaves can be ended.
+    assert!(!fs::read(&note).expect("a note").contains(&b'\n'), "the prompt has ended");
     assert!(
         inside.stderr.contains("are not set: they may hold secrets") && inside.stderr.contains(" goes in "),
         "{}",

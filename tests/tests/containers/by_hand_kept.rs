@@ -167,6 +167,11 @@ fn nothing_of_another_account_or_of_a_jobs_making_is_entered() {
     ));
     let made = format!("/home/nbt_cyn/.nunbird/exec/{host}/0/made");
     refused(&format!("--directory {made} {made}/exec/{host}/0"), "where jobs work");
+    // In a directory of the user's that may be bound into containers nothing starts without an answer.
+    project.shell("cp -a ../.nunbird ../bound");
+    refused("--directory /home/nbt_cyn/bound 0", "without asking");
+    let list = project.exec(&["enter", "--list", "--directory", "/home/nbt_cyn/bound"]);
+    assert!(ended(&list, 0).contains("works"), "{list:?}");
     // A directory of an earlier version says what to do.
     project.shell("cd ../.nunbird/exec/*/ && mv 0.run ../../run");
     refused("0", "an earlier version of Nunbird has kept it");
