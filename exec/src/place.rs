@@ -374,6 +374,11 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
 
+    /// As at its end. A child that another test is about to start may have the lock open until it is that program.
+    fn let_go(place: Place) {
+        place.lock.unlock().expect("a lock");
+    }
+
     fn take(data: &Path, project: &str, keep: bool) -> Place {
         Place::take(data, project, keep, &|_, _, _| true).unwrap_or_else(|failure| panic!("{failure}"))
     }
@@ -385,7 +390,7 @@ mod tests {
         let two = take(data.path(), "../../x", false);
         assert!(one.workspace.project_dir.ends_with("0/group/project"));
         assert!(two.workspace.project_dir.ends_with("1/x"));
-        drop(one);
+        let_go(one);
         let again = take(data.path(), "a", false);
         assert!(again.workspace.project_dir.ends_with("0/a"));
     }
@@ -409,7 +414,7 @@ mod tests {
         fs::write(outside.path().join("file"), "the user's").expect("a file");
         let killed = take(data.path(), "group/project", false);
         let (builds, all) = (killed.workspace.builds_dir.clone(), killed.all.path().to_owned());
-        drop(killed);
+        let_go(killed);
         symlink(outside.path(), builds.join("group")).expect("a link");
         symlink(outside.path().join("file"), builds.join(".sources")).expect("a link");
         symlink(outside.path().join("file"), all.join("0.sources")).expect("a link");
@@ -422,7 +427,7 @@ mod tests {
         assert_eq!(fs::read_to_string(outside.path().join("file")).expect("a file"), "the user's");
         next.forget_sources();
         assert!(!list.exists());
-        drop(next);
+        let_go(next);
         // The build directory itself.
         fs::remove_dir(&builds).expect("removed");
         symlink(outside.path(), &builds).expect("a link");
@@ -448,7 +453,7 @@ mod tests {
         let kept = take(data.path(), "p", true);
         let (builds, all) = (kept.workspace.builds_dir.clone(), kept.all.path().to_owned());
         fs::write(builds.join("result"), "r").expect("a file");
-        drop(kept);
+        let_go(kept);
         let next = take(data.path(), "p", false);
         assert!(next.workspace.project_dir.ends_with("1/p"));
         assert!(builds.join("result").exists());
@@ -464,7 +469,7 @@ mod tests {
         let first = take(data.path(), "p", false);
         // Deeper than the walk goes.
         fs::create_dir_all(first.workspace.builds_dir.join("d/".repeat(200))).expect("directories");
-        drop(first);
+        let_go(first);
         let next = take(data.path(), "p", false);
         assert!(next.workspace.project_dir.ends_with("1/p"));
         assert!(next.remarks.len() == 1 && next.remarks[0].contains("left over"), "{:?}", next.remarks);
@@ -476,7 +481,7 @@ mod tests {
         let killed = take(data.path(), "p", false);
         let (builds, all) = (killed.workspace.builds_dir.clone(), killed.all.path().to_owned());
         killed.write_down(&Record::example(&killed.workspace)).expect("a record");
-        drop(killed);
+        let_go(killed);
         let next = Place::take(data.path(), "p", false, &|_, _, _| false).expect("the next number");
         assert!(next.workspace.project_dir.ends_with("1/p"));
         assert!(builds.exists() && all.join("0.run").exists());
@@ -485,7 +490,7 @@ mod tests {
             "{:?}",
             next.remarks
         );
-        drop(next);
+        let_go(next);
         assert_eq!(take(data.path(), "p", false).workspace.builds_dir, builds, "it has ended by now");
     }
 
