@@ -24,13 +24,13 @@ use nunbird_handover::Workspace;
 use nunbird_stage::StageError;
 use nunbird_stage::directory::Directory;
 use nunbird_stage::error::shown;
-use nunbird_stage::trees::remove_tree;
+use nunbird_stage::trees::{remove_deep_tree, remove_tree};
 use nunbird_stage::ways::judge;
 use nunbird_sys::process::short_host_name;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -185,17 +185,13 @@ impl Place {
     }
 }
 
-/// Removes a build directory, what a job has made unreadable too, and what is known of its run. No link is followed.
+/// Removes a build directory, what a job has made unreadable too, and what is known of its run. No link is followed, and
+/// nothing that is mounted there is touched.
 ///
 /// # Errors
 /// As unlink(2) and rmdir(2).
 pub(crate) fn clear(all: &Directory, number: &str) -> Result<(), StageError> {
-    // That of the library has no greatest depth, and the other one opens what is shut. By the directory that was opened at the beginning.
-    let held = Path::new("/proc/self/fd").join(all.as_fd().as_raw_fd().to_string());
-    match fs::remove_dir_all(held.join(number)) {
-        Ok(()) => {}
-        Err(_) => remove_tree(all, OsStr::new(number))?,
-    }
+    remove_deep_tree(all, OsStr::new(number))?;
     for name in [kept_name(number), record_name(number)] {
         all.unlink(OsStr::new(&name))
             .map_err(|e| StageError::at("cannot remove", &all.path().join(&name), e, "remove it by hand"))?;
@@ -401,6 +397,7 @@ mod tests {
         let place = take(data.path(), "p", false);
         let inner = place.workspace.project_dir.join("inner");
         fs::create_dir_all(inner.join("more")).expect("directories");
+        fs::create_dir_all(place.workspace.builds_dir.join("d/".repeat(200))).expect("directories");
         fs::set_permissions(&inner, Permissions::from_mode(0o000)).expect("a mode");
         place.clear().expect("removed");
         assert!(!place.workspace.builds_dir.exists());

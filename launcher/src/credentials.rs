@@ -11,7 +11,7 @@ use nix::sys::stat::SFlag;
 use nunbird_handover::Workspace;
 use nunbird_stage::directory::{Directory, is};
 use nunbird_stage::error::shown;
-use nunbird_stage::trees::{descend, names, remove};
+use nunbird_stage::trees::{descend, names, was_removed};
 use nunbird_stage::{StageError, log_to_runner};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -121,7 +121,7 @@ fn forget_configs_below(directory: &Directory, depth: usize) -> Result<(), Stage
 
 /// Removes it and reports it.
 fn removed(directory: &Directory, name: &OsStr) -> Result<(), StageError> {
-    if remove(directory, name, 0, None)? {
+    if was_removed(directory, name)? {
         log_to_runner(&format!("removed {}", shown(&directory.path().join(name))));
     }
     Ok(())
