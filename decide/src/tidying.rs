@@ -1,4 +1,5 @@
-//! Which build directories of an account without a job are to be tidied: each of the site's rules for directories, once.
+//! Which build directories of an account without a job are to be tidied: each of the site's rules for directories, once. Without rules as well:
+//! what was kept for a time under rules that have gone since goes when that time is over.
 
 use crate::call::Call;
 use crate::monitor::decider_failed;
@@ -24,7 +25,7 @@ pub(crate) fn tidy(call: &Call<'_>, settings: &Settings, name: &str) -> Result<(
     let profiles = policy.profiles.values().map(|profile| &profile.directories);
     let mut places: Vec<&Directories> = Vec::new();
     for directories in std::iter::once(&policy.directories).chain(profiles) {
-        if directories.upkeep.is_in_force() && !places.contains(&directories) {
+        if !places.contains(&directories) {
             places.push(directories);
         }
     }

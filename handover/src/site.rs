@@ -47,7 +47,10 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// Whether directories are ever removed.
+    /// The most seconds that a site can name in `keep`.
+    pub const LONGEST_KEEP: u64 = 7 * 24 * 3600;
+
+    /// Whether directories are ever removed, but those that go with their job or were kept for a time.
     pub fn is_in_force(&self) -> bool {
         self.max_age.is_some() || self.max_dirs.is_some() || self.min_free.is_some() || self.keep.is_some()
     }

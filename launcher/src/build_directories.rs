@@ -1,9 +1,11 @@
 //! Build directories: which are in use, and which are removed.
 //!
 //! Beside each build directory `<name>` there is a note `.<name>.job` about the job that uses it,
-//! written by `prepare` and changed by `cleanup`; its mtime is the directory's last use. One that a
-//! failed script has left for its user to look at is in use until its time is over, and has a second
-//! note, `.<name>.kept`, for `nunbird exec enter`. All
+//! written by `prepare` and changed by `cleanup`; its mtime is the directory's last use. The one of a
+//! job that asks for its files to be kept (`NUNBIRD_KEEP`) is the job's own: it goes with the job,
+//! whatever the site's rules are by then, or, where a failed script has left it for its user to look
+//! at, when that time is over. It has a second note then, `.<name>.kept`, for `nunbird exec enter`.
+//! A job can write to all of this; the longest time that a site can allow bounds what it writes. All
 //! decisions are made under a lock on the parent directory (one for each host), and a directory to
 //! remove is renamed under the lock, so that a job that starts at the same time gets a new one and
 //! never a partial old one. Everything happens as the user, and no symbolic link is followed.
@@ -42,19 +44,39 @@ struct Note {
     until: u64,
     /// The kernel's boot id: a job does not survive a reboot of its host.
     boot: String,
-    /// Seconds since the epoch until which the directory is kept; none where it is not.
+    /// Seconds since the epoch until which the directory is kept, in the past where it is only to go with its job; none for one that
+    /// later jobs use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kept: Option<u64>,
+}
+
+impl Note {
+    /// Until when the directory is kept, if that is later than now. A time that no site can allow is a job's own work. A clock may have been
+    /// set back a little.
+    fn kept_after(&self, now: u64) -> Option<u64> {
+        self.kept.filter(|until| *until > now && *until - now <= Upkeep::LONGEST_KEEP + SLACK)
+    }
 }
 
 /// A build directory that no job uses.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Unused {
-    /// Whether it was kept; those come last.
-    was_kept: bool,
     /// Seconds since the epoch of its last use.
     since: i64,
     name: String,
+}
+
+/// This host's build directories.
+#[derive(Debug, Default)]
+struct All {
+    /// How many there are that later jobs use.
+    lasting: u64,
+    /// Those of them that no job uses.
+    unused: Vec<Unused>,
+    /// Those that are kept.
+    kept: Vec<Unused>,
+    /// Those that went with their jobs, or were kept, and whose time is over.
+    over: Vec<Unused>,
 }
 
 /// Why a directory is removed.
@@ -77,7 +99,9 @@ pub(crate) fn record_use(root: &Directory, handover: &Handover) -> Result<(), St
         return Ok(());
     }
     let Some(place) = SlotDirectories::of(root, handover)? else { return Ok(()) };
-    let note = Note { until: handover.expires_at.saturating_add(SLACK), boot: boot_id(), kept: None };
+    // The job's own goes after the job even if its clean-up does not come so far as to say so.
+    let kept = handover.site.keep.map(|_| 0);
+    let note = Note { until: handover.expires_at.saturating_add(SLACK), boot: boot_id(), kept };
     match place.write(&note) {
         Err(e) if place.rules.is_in_force() => Err(StageError::at(
             "cannot record that this job works in",
@@ -102,9 +126,8 @@ pub(crate) fn release(root: &Directory, handover: &Handover) {
         let noted = place.write(&Note { until: 0, boot: boot_id(), kept: None });
         if place.rules.is_in_force() {
             noted.map_err(|e| place.trouble("cannot record the end of the job in", &e))?;
-            place.tidy(&handover.decision_id)?;
         }
-        Ok(())
+        place.tidy(&handover.decision_id)
     });
 }
 
@@ -130,10 +153,7 @@ fn is_by_hand(handover: &Handover) -> bool {
 /// Removes the directories that the site's rules select, if the job has no directory of its own any
 /// more.
 pub(crate) fn tidy(root: &Directory, handover: &Handover) {
-    report_failure(root, handover, |place| match place.rules.is_in_force() {
-        true => place.tidy(&handover.decision_id),
-        false => Ok(()),
-    });
+    report_failure(root, handover, |place| place.tidy(&handover.decision_id));
 }
 
 /// A failure is reported and left to the next cleanup: the job's own secrets are removed by now.
@@ -190,20 +210,20 @@ impl<'a> SlotDirectories<'a> {
     fn release_own(&self, root: &Directory, handover: &Handover) -> Result<(), StageError> {
         let failed = |e: io::Error| self.trouble("cannot record the end of the job in", &e);
         let now = clock::now().map_err(failed)?;
-        let mut kept = self.note(self.name).map_err(failed)?.and_then(|note| note.kept);
+        let mut kept = self.note(self.name).map_err(failed)?.and_then(|note| note.kept_after(now));
         if kept.is_some()
-            && let Err(trouble) = credentials::remove_git_configs(root, &handover.workspace)
+            && let Err(trouble) = credentials::strip_git_configs(root, &handover.workspace)
         {
             print_message(&format!("the job's files are not kept: {trouble}"));
             kept = None;
         }
-        if let Some(until) = kept.filter(|until| *until > now) {
+        if let Some(until) = kept {
             let text = Kept::of(handover, now, until).to_bytes().map_err(|e| failed(io::Error::other(e)))?;
             let name = Kept::file_name(self.name);
             self.files.replace(&name, &format!("{name}.new"), &text).map_err(failed)?;
         }
         // Of one that is not kept, its time is over.
-        let kept = kept.or(Some(now));
+        let kept = kept.or(Some(0));
         if self.directory.stat(OsStr::new(self.name)).is_ok() {
             self.write(&Note { until: 0, boot: boot_id(), kept }).map_err(failed)?;
         }
@@ -218,6 +238,7 @@ impl<'a> SlotDirectories<'a> {
         }
     }
 
+    /// Without rules, it removes what was to go with its job or to be kept for a time: rules may have gone since.
     fn tidy(&self, decision_id: &str) -> Result<(), StageError> {
         let deadline = Instant::now() + REMOVAL_TIME;
         // What an earlier cleanup did not finish.
@@ -226,9 +247,12 @@ impl<'a> SlotDirectories<'a> {
         }
         self.forget_missing().map_err(|e| self.trouble("cannot clean up", &e))?;
         let mut removed = 0;
+        let mut passed_over = Vec::new();
         while Instant::now() < deadline {
             let may_more = self.rules.at_once.is_none_or(|most| removed < most);
-            let Some((name, gone, reason)) = self.take_one(decision_id, may_more)? else { return Ok(()) };
+            let Some((name, gone, reason)) = self.take_one(decision_id, may_more, &mut passed_over)? else {
+                return Ok(());
+            };
             let is_gone = self.remove(&gone, deadline);
             removed += u64::from(!matches!(reason, Reason::Kept));
             if !is_gone {
@@ -248,42 +272,56 @@ impl<'a> SlotDirectories<'a> {
         Ok(())
     }
 
-    /// Renames the next directory to remove; returns its name and its new name.
+    /// Renames the next directory to remove; returns its name and its new name. One that cannot be renamed, such as a mount, is passed over.
     fn take_one(
         &self,
         decision_id: &str,
         may_more: bool,
+        passed_over: &mut Vec<String>,
     ) -> Result<Option<(String, String, Reason)>, StageError> {
         let failed = |e: io::Error| self.trouble("cannot clean up", &e);
         let lock = self.files.lock(".lock", LOCK_TIMEOUT).map_err(failed)?;
-        let next = self.next(&lock).map_err(failed)?;
-        let Some((name, reason)) = next.filter(|(_, reason)| may_more || matches!(reason, Reason::Kept))
-        else {
-            return Ok(None);
+        let (name, gone, reason) = loop {
+            let next = self.next(&lock, passed_over).map_err(failed)?;
+            let Some((name, reason)) = next.filter(|(_, reason)| may_more || matches!(reason, Reason::Kept))
+            else {
+                return Ok(None);
+            };
+            let gone = format!("{REMOVED_PREFIX}{decision_id}-{name}");
+            match renameat(&self.directory, name.as_str(), &self.directory, gone.as_str()) {
+                Ok(()) => break (name, gone, reason),
+                Err(e) => {
+                    let path = self.directory.path().join(&name);
+                    let help = "unmount what is mounted there, or look at the directory";
+                    print_message(&StageError::at("cannot remove", &path, e, help).to_string());
+                    passed_over.push(name);
+                }
+            }
         };
-        let gone = format!("{REMOVED_PREFIX}{decision_id}-{name}");
-        renameat(&self.directory, name.as_str(), &self.directory, gone.as_str())
-            .map_err(|e| failed(e.into()))?;
         for note in [note_name(&name), Kept::file_name(&name)] {
             self.files.remove(&note).map_err(failed)?;
         }
         Ok(Some((name, gone, reason)))
     }
 
-    fn next(&self, lock: &Lock) -> io::Result<Option<(String, Reason)>> {
-        let mut unused = self.unused(lock)?;
-        unused.sort();
+    fn next(&self, lock: &Lock, passed_over: &[String]) -> io::Result<Option<(String, Reason)>> {
+        let All { lasting, unused, kept, over } = self.all(lock)?;
+        let first =
+            |found: Vec<Unused>| found.into_iter().filter(|one| !passed_over.contains(&one.name)).min();
         // Whatever the site's other rules are.
-        if let Some(kept) = unused.pop_if(|last| last.was_kept) {
-            return Ok(Some((kept.name, Reason::Kept)));
+        if let Some(over) = first(over) {
+            return Ok(Some((over.name, Reason::Kept)));
         }
-        let all = self.build_directories()?.len();
-        let Some(oldest) = unused.into_iter().next() else { return Ok(None) };
+        let Some(oldest) = first(unused) else {
+            // Last of all, what users wait for least.
+            let Some(kept) = first(kept) else { return Ok(None) };
+            return Ok(self.is_short_of_space()?.then_some((kept.name, Reason::Space)));
+        };
         let now = i64::try_from(clock::now()?).unwrap_or(i64::MAX);
         let old = |age: u64| now.saturating_sub(oldest.since) >= i64::try_from(age).unwrap_or(i64::MAX);
         let reason = if self.rules.max_age.is_some_and(old) {
             Reason::Age
-        } else if self.rules.max_dirs.is_some_and(|most| u64::try_from(all).is_ok_and(|all| all > most)) {
+        } else if self.rules.max_dirs.is_some_and(|most| lasting > most) {
             Reason::Number
         } else if self.is_short_of_space()? {
             Reason::Space
@@ -299,23 +337,29 @@ impl<'a> SlotDirectories<'a> {
         Ok(now.blocks_available().saturating_mul(now.fragment_size()) < least)
     }
 
-    /// The directories that no live job uses. The lock keeps it that way.
-    fn unused(&self, _lock: &Lock) -> io::Result<Vec<Unused>> {
+    /// Which of the directories a live job uses, and which not. The lock keeps it that way.
+    fn all(&self, _lock: &Lock) -> io::Result<All> {
         let (now, boot) = (clock::now()?, boot_id());
-        let mut unused = Vec::new();
+        let mut all = All::default();
         for name in self.build_directories()? {
             let note_name = note_name(&name);
             let note = self.note(&name)?;
-            let kept = note.as_ref().and_then(|note| note.kept);
-            let is_live = note.is_some_and(|note| note.boot == boot && note.until > now);
-            if is_live || kept.is_some_and(|until| until > now) {
+            let is_lasting = note.as_ref().is_none_or(|note| note.kept.is_none());
+            all.lasting += u64::from(is_lasting);
+            if note.as_ref().is_some_and(|note| note.boot == boot && note.until > now) {
                 continue;
             }
             let stat = self.directory.stat(OsStr::new(&note_name));
             let stat = stat.or_else(|_| self.directory.stat(OsStr::new(&name)))?;
-            unused.push(Unused { was_kept: kept.is_some(), since: stat.st_mtime, name });
+            let is_kept = note.is_some_and(|note| note.kept_after(now).is_some());
+            let of_kind = match (is_lasting, is_kept) {
+                (true, _) => &mut all.unused,
+                (false, true) => &mut all.kept,
+                (false, false) => &mut all.over,
+            };
+            of_kind.push(Unused { since: stat.st_mtime, name });
         }
-        Ok(unused)
+        Ok(all)
     }
 
     fn build_directories(&self) -> io::Result<Vec<String>> {

@@ -8,12 +8,15 @@
 //! each `*.tmp` that contains a file by which the runner's own can be recognized.
 
 use nix::sys::stat::SFlag;
+use nunbird_files::directory::Directory as Files;
 use nunbird_handover::Workspace;
 use nunbird_stage::directory::{Directory, is};
 use nunbird_stage::error::shown;
 use nunbird_stage::trees::{descend, names, was_removed};
 use nunbird_stage::{StageError, log_to_runner};
 use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -27,6 +30,8 @@ const DEEPEST: usize = 32;
 /// A builds directory holds a few groups and projects. More directories than this are a job's own
 /// files.
 const MOST_DIRECTORIES: usize = 10_000;
+/// A configuration of git has a few lines for each branch and submodule.
+const LONGEST_CONFIG: u64 = 1 << 20;
 
 /// Removes all of them from the builds directory.
 pub(crate) fn remove_all(root: &Directory, workspace: &Workspace) -> Result<(), StageError> {
@@ -62,41 +67,112 @@ fn remove_within(root: &Directory, workspace: &Workspace, most: usize) -> Result
     Ok(())
 }
 
-/// Removes the configurations of git of a work tree that is kept, its submodules' as well: older releases of gitlab-runner have the job token
-/// in the URL of the remote. Newer ones remove these files themselves.
-pub(crate) fn remove_git_configs(root: &Directory, workspace: &Workspace) -> Result<(), StageError> {
-    let Some(project) = descend(root, &workspace.builds_root, &workspace.project_dir)? else { return Ok(()) };
+/// Removes what may hold credentials from the configurations of git of all work trees that are kept, their submodules' as well: older releases of
+/// gitlab-runner have the job token in the URL of the remote. Newer ones remove these files themselves.
+pub(crate) fn strip_git_configs(root: &Directory, workspace: &Workspace) -> Result<(), StageError> {
+    strip_within(root, workspace, MOST_DIRECTORIES)
+}
+
+/// The same, limited to this number of directories.
+fn strip_within(root: &Directory, workspace: &Workspace, most: usize) -> Result<(), StageError> {
+    let Workspace { builds_root, builds_dir, .. } = workspace;
+    let Some(builds) = descend(root, builds_root, builds_dir)? else { return Ok(()) };
+    // `GIT_CLONE_PATH` names any of them.
+    strip_work_trees(&builds, 0, &mut { most })
+}
+
+fn strip_work_trees(directory: &Directory, depth: usize, left: &mut usize) -> Result<(), StageError> {
     let git = OsStr::new(GIT);
-    match project.stat(git) {
-        Ok(stat) if is(&stat, SFlag::S_IFDIR) => match project.child(git)? {
-            Some(git) => forget_config(&git, 0),
-            None => Ok(()),
-        },
+    match directory.stat(git) {
+        Ok(stat) if is(&stat, SFlag::S_IFDIR) => {
+            return directory.child(git)?.map_or(Ok(()), |git| strip_config(&git, 0));
+        }
         // A file that names a directory elsewhere, which is not the runner's.
-        _ => Ok(()),
+        Ok(_) => return Ok(()),
+        Err(_) => {}
     }
+    for name in names(directory)? {
+        if !directory.stat(&name).is_ok_and(|stat| is(&stat, SFlag::S_IFDIR)) {
+            continue;
+        }
+        if depth == DEEPEST || *left == 0 {
+            let help = "make fewer or flatter directories outside of the work tree";
+            return Err(StageError::at(
+                "cannot look for credentials in all of",
+                directory.path(),
+                "it is too large",
+                help,
+            ));
+        }
+        *left -= 1;
+        // What belongs to another account contains nothing of the runner's.
+        let Ok(Some(child)) = directory.child(&name) else { continue };
+        strip_work_trees(&child, depth + 1, left)?;
+    }
+    Ok(())
 }
 
 /// Of one repository, and of those of its submodules.
-fn forget_config(git: &Directory, depth: usize) -> Result<(), StageError> {
+fn strip_config(git: &Directory, depth: usize) -> Result<(), StageError> {
+    let failed = |name: &str, e: io::Error| {
+        StageError::at(
+            "cannot remove credentials from",
+            &git.path().join(name),
+            e,
+            "remove it by hand: it may hold credentials",
+        )
+    };
+    let copy = git.as_fd().try_clone_to_owned().map_err(|e| failed("config", e))?;
+    let files = Files::new(copy);
+    // One that cannot be read is not used by git either.
+    let plain = files.read("config", LONGEST_CONFIG).map(|(text, ..)| without_credentials(&text));
     for name in ["config", "config.worktree"] {
-        git.unlink(OsStr::new(name)).map_err(|e| {
-            let path = git.path().join(name);
-            StageError::at("cannot remove", &path, e, "remove it by hand: it may hold credentials")
-        })?;
+        files.remove(name).map_err(|e| failed(name, e))?;
+    }
+    if let Ok(plain) = plain {
+        files.replace("config", "config.plain", plain.as_bytes()).map_err(|e| failed("config", e))?;
     }
     let modules = OsStr::new("modules");
     match git.stat(modules) {
         Ok(stat) if is(&stat, SFlag::S_IFDIR) => match git.child(modules)? {
-            Some(modules) => forget_configs_below(&modules, depth + 1),
+            Some(modules) => strip_configs_below(&modules, depth + 1),
             None => Ok(()),
         },
         _ => Ok(()),
     }
 }
 
+/// What git needs of a configuration to read the repository: its format, and where a submodule's work tree is. Only plain values of known keys.
+fn without_credentials(config: &[u8]) -> String {
+    let mut plain = String::new();
+    let mut known: &[&str] = &[];
+    for line in String::from_utf8_lossy(config).lines() {
+        let line = line.trim();
+        if line.starts_with('[') {
+            known = match line.to_ascii_lowercase().as_str() {
+                "[core]" => {
+                    &["repositoryformatversion", "filemode", "bare", "symlinks", "ignorecase", "worktree"]
+                }
+                "[extensions]" => &["objectformat", "compatobjectformat", "refstorage", "partialclone"],
+                _ => &[],
+            };
+            if !known.is_empty() {
+                plain.push_str(&format!("{line}\n"));
+            }
+        } else if let Some((key, value)) = line.split_once('=')
+            && known.contains(&key.trim().to_ascii_lowercase().as_str())
+        {
+            let value = value.trim();
+            if value.chars().all(|c| c.is_ascii_alphanumeric() || "._/+-".contains(c)) {
+                plain.push_str(&format!("\t{} = {value}\n", key.trim()));
+            }
+        }
+    }
+    plain
+}
+
 /// Names of submodules are paths: a directory is a repository or leads to some.
-fn forget_configs_below(directory: &Directory, depth: usize) -> Result<(), StageError> {
+fn strip_configs_below(directory: &Directory, depth: usize) -> Result<(), StageError> {
     if depth > DEEPEST {
         let cause = "its directories are too deep";
         return Err(StageError::at(
@@ -112,8 +188,8 @@ fn forget_configs_below(directory: &Directory, depth: usize) -> Result<(), Stage
         }
         let Some(child) = directory.child(&name)? else { continue };
         match child.stat(OsStr::new("HEAD")) {
-            Ok(_) => forget_config(&child, depth + 1)?,
-            Err(_) => forget_configs_below(&child, depth + 1)?,
+            Ok(_) => strip_config(&child, depth + 1)?,
+            Err(_) => strip_configs_below(&child, depth + 1)?,
         }
     }
     Ok(())
@@ -165,7 +241,7 @@ fn has_mark(parent: &Directory, name: &OsStr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::remove_within;
+    use super::{remove_within, strip_within, without_credentials};
     use nunbird_handover::Workspace;
     use nunbird_stage::directory::Directory;
     use std::fs;
@@ -193,5 +269,54 @@ mod tests {
         let mut left: Vec<_> = left.map(|entry| entry.file_name()).collect();
         left.sort();
         assert_eq!(left, ["a", "project"]);
+    }
+
+    #[test]
+    fn every_work_tree_loses_its_credentials_and_can_still_be_read() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let root = scratch.path().to_owned();
+        let builds_dir = root.join("builds/node01/gitlab-1");
+        let workspace = Workspace {
+            data_dir: root.clone(),
+            builds_root: root.clone(),
+            cache_dir: root.join("cache"),
+            builds_dir: builds_dir.clone(),
+            // `GIT_CLONE_PATH` is another one.
+            project_dir: builds_dir.join("group/project"),
+        };
+        let config = "[core]\n\trepositoryformatversion = 1\n\tsshCommand = hidden\n[extensions]\n\tobjectFormat = sha256\n\
+                      [remote \"origin\"]\n\turl = https://gitlab-ci-token:hidden@x/y.git\n[Core]\n\tworktree = ../../../sub\n";
+        let repositories = ["mine/clone/.git", "mine/clone/.git/modules/a/sub", "other/.git"];
+        for at in repositories {
+            fs::create_dir_all(builds_dir.join(at)).expect("directories");
+            for (file, text) in
+                [("HEAD", "ref: refs/heads/x"), ("config", config), ("config.worktree", config)]
+            {
+                fs::write(builds_dir.join(at).join(file), text).expect("a file");
+            }
+        }
+        let uid = nix::unistd::geteuid().as_raw();
+        let directory = Directory::data_dir(&root, uid).expect("opens").expect("is there");
+        strip_within(&directory, &workspace, 1).expect_err("more directories than it looks at");
+        strip_within(&directory, &workspace, 100).expect("stripped");
+        for at in repositories {
+            let left = fs::read_to_string(builds_dir.join(at).join("config")).expect("a configuration");
+            let plain = "[core]\n\trepositoryformatversion = 1\n[extensions]\n\tobjectFormat = sha256\n[Core]\n\tworktree = ../../../sub\n";
+            assert_eq!(left, plain, "{at}");
+            assert!(!builds_dir.join(at).join("config.worktree").exists(), "{at}");
+        }
+    }
+
+    #[test]
+    fn only_plain_values_of_known_keys_stay_in_a_configuration() {
+        for (config, plain) in [
+            ("[core]\nbare = x \\\n[remote]\nurl = hidden", "[core]\n"),
+            ("[core \"bare\"]\nbare = false", ""),
+            ("[include]\npath = /x\n[credential]\nhelper = store", ""),
+            ("[core]\nworktree = https://a:b@c\nbare", "[core]\n"),
+            ("bare = true", ""),
+        ] {
+            assert_eq!(without_credentials(config.as_bytes()), plain, "{config}");
+        }
     }
 }

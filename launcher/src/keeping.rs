@@ -5,11 +5,12 @@
 //! containers, as that of every job. Afterwards nothing runs; later clean-ups and the sweep remove the directory when its time is over.
 
 use crate::build_directories;
-use nunbird_handover::Handover;
+use nunbird_handover::{Handover, Untrusted};
 use nunbird_stage::directory::Directory;
 use nunbird_stage::print_message;
 use nunbird_sys::clock;
 use nunbird_sys::process::short_host_name;
+use std::fs;
 use std::path::Path;
 
 /// Keeps the build directory of a job whose script has failed in this stage, if it is to be kept.
@@ -28,10 +29,11 @@ pub(crate) fn keep(handover: &Handover, stage: &str) {
     });
     match noted {
         Ok(until) => print_message(&format!(
-            "the files of this job stay for {}, until {} UTC; on {}: {}",
+            "the files of this job stay for {}, until {} UTC; on {}, as {}: {}",
             duration(seconds),
-            time_of_day(until),
+            minute(until),
             short_host_name(),
+            Untrusted(&handover.account.name),
             command(handover)
         )),
         Err(why) => print_message(&format!("the files of this job cannot be kept: {why}")),
@@ -44,12 +46,26 @@ fn command(handover: &Handover) -> String {
     // Paths of data directories have no characters of shells (`nunbird_policy::data_dir`).
     let place = |path: &Path| path.to_string_lossy().into_owned();
     let more = if usual { String::new() } else { format!("--directory {} ", place(&workspace.data_dir)) };
-    format!("nunbird exec enter {more}{}", place(&workspace.builds_dir))
+    format!("{} exec enter {more}{}", program(), place(&workspace.builds_dir))
+}
+
+/// This program as a shell finds it: by its name where the package's link in `/usr/bin` leads to it, else by its path.
+fn program() -> String {
+    let name = "nunbird".to_owned();
+    let Ok(own) = std::env::current_exe() else { return name };
+    let is_usual = fs::canonicalize(Path::new("/usr/bin").join(&name)).is_ok_and(|usual| usual == own);
+    let is_plain = |path: &str| path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._+-".contains(&b));
+    match own.to_str() {
+        Some(own) if !is_usual && is_plain(own) => own.to_owned(),
+        _ => name,
+    }
 }
 
 fn duration(seconds: u64) -> String {
     match (seconds / 86_400, seconds % 86_400 / 3600, seconds % 3600 / 60) {
-        (0, 0, minutes) => format!("{minutes} min"),
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) if seconds == minutes * 60 => format!("{minutes} min"),
+        (0, 0, minutes) => format!("{minutes} min {} s", seconds % 60),
         (0, hours, 0) => format!("{hours} h"),
         (0, hours, minutes) => format!("{hours} h {minutes} min"),
         (days, 0, _) => format!("{days} d"),
@@ -57,20 +73,33 @@ fn duration(seconds: u64) -> String {
     }
 }
 
-fn time_of_day(seconds: u64) -> String {
-    format!("{:02}:{:02}", seconds % 86_400 / 3600, seconds % 3600 / 60)
+/// Date and time of day in UTC, to the minute. The calendar is the proleptic Gregorian one, whose 400 years have 146,097 days.
+fn minute(seconds: u64) -> String {
+    // Years that begin in March put the leap day at their end.
+    let days = seconds / 86_400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * day + 2) / 153;
+    let day = day - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = year + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", seconds % 86_400 / 3600, seconds % 3600 / 60)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, time_of_day};
+    use super::{duration, minute};
 
     #[test]
     fn durations_and_times_are_short() {
         assert_eq!(
-            [60, 3600, 5400, 172_800, 180_000].map(duration),
-            ["1 min", "1 h", "1 h 30 min", "2 d", "2 d 2 h"]
+            [45, 60, 90, 3600, 5400, 172_800, 180_000].map(duration),
+            ["45 s", "1 min", "1 min 30 s", "1 h", "1 h 30 min", "2 d", "2 d 2 h"]
         );
-        assert_eq!(time_of_day(1_700_000_000), "22:13");
+        assert_eq!(
+            [951_782_399, 951_782_400, 951_868_800, 1_700_000_000].map(minute),
+            ["2000-02-28 23:59", "2000-02-29 00:00", "2000-03-01 00:00", "2023-11-14 22:13"]
+        );
     }
 }

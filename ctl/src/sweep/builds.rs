@@ -22,10 +22,11 @@ pub(super) fn sweep(options: &Sweep, format: Format) -> Result<Vec<Item>, CtlErr
     let policy = files::read(file, format)?.policy;
     let profiles = policy.profiles.values().map(|profile| &profile.directories);
     let mut all = std::iter::once(&policy.directories).chain(profiles);
-    if !all.any(|directories| directories.upkeep.is_in_force()) {
-        return Ok(Vec::new());
-    }
-    let accounts = accounts(options, &policy)?;
+    // Without rules only where an admin names an account: what was kept under rules that have gone since is still to go.
+    let accounts = match all.any(|directories| directories.upkeep.is_in_force()) {
+        true => accounts(options, &policy)?,
+        false => options.account.iter().cloned().collect(),
+    };
     Ok(accounts.iter().filter_map(|account| tidy(account, file, options.dry_run)).collect())
 }
 

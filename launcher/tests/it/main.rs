@@ -11,6 +11,7 @@ mod containers;
 mod containers_ending;
 mod credential_helpers;
 mod escaping;
+mod keeping;
 mod output;
 mod preparing;
 mod running;

@@ -6,8 +6,6 @@ use super::values;
 use nunbird_handover::Upkeep;
 
 const HOUR: u64 = 3600;
-/// Longer than a weekend with a holiday.
-const LONGEST_KEEP: u64 = 7 * 24 * HOUR;
 /// gitlab-runner's slot is kept until a clean-up ends, and its output is not shown: one directory per job, as Jacamar CI does.
 const CLEANUP_BATCH: u64 = 1;
 
@@ -80,7 +78,7 @@ const KEEP: Key<Directories> = Key::<Directories>::new(
         get: |t| Some(t.upkeep.keep.unwrap_or(0)),
         set: |t, n| t.upkeep.keep = (n > 0).then_some(n),
         least: 0,
-        most: LONGEST_KEEP,
+        most: Upkeep::LONGEST_KEEP,
     },
     "the longest time for which the CI variable `NUNBIRD_KEEP` keeps what a failed script has left; `0s` for none",
 );
