@@ -51,7 +51,7 @@ pub fn write_for_allocation(
     clear_records(container)?;
     services::write_variables(container, description.services.as_ref())?;
     let path = place.join("container");
-    write(&path, &outer.text())?;
+    write(&path, &outer.text()?)?;
     write(&crate::binds::inside(container).join("inner"), &inner::text(handover, container, stage, nonce))?;
     Ok(path)
 }

@@ -2,21 +2,25 @@
 //!
 //! The site's patterns are compared with the path as it is written. So that this path says what runs,
 //! a link counts only if root has made it, or if it leads to a name beside it, as `latest.sif` does.
+//! Names on the way are other accounts' text: they get into a shell script and into the job log, so
+//! they have only characters that `image:` can have.
 
 use crate::call::Called;
 use crate::copies::is_older;
 use crate::description::Images;
-use crate::names::is_digest;
+use crate::names::{NOT_PLAIN, is_plain};
+use crate::outer::PATH;
 use crate::pull::{Puller, said};
+use crate::reading::{LATE, Sum, known, late, reading_time, sum};
 use crate::resolved::Resolved;
 use crate::trouble::Failure;
-use nunbird_stage::StageError;
-use nunbird_stage::small_files;
 use nunbird_stage::template::any_matches;
+use nunbird_stage::{StageError, error::shown, small_files};
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs::{self, DirBuilder, File, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -27,8 +31,6 @@ const MOST_LINKS: usize = 40;
 const DIGESTS: &str = "digests";
 /// How long one is kept.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
-/// The longest of these files, in bytes.
-const LONGEST: u64 = 1 << 10;
 /// How long an engine may take to run a shell in the image that does nothing.
 const TRIAL: Duration = Duration::from_secs(60);
 
@@ -39,23 +41,22 @@ impl Puller<'_> {
             let help = "correct `image:` in .gitlab-ci.yml, or have the owner of the path change it";
             Failure::Job(StageError::at("cannot use the image", path, why, help))
         };
-        let real = real(path).map_err(|why| refused(&why))?;
-        let meta = real.symlink_metadata().map_err(|e| refused(&e))?;
-        check(path, &meta, &self.description.images).map_err(|why| refused(&why))?;
+        let account = self.handover.account.uid;
+        let real = real(path, account).map_err(|why| refused(&why))?;
+        let (file, meta) = opened(path, &real, &self.description.images).map_err(|why| refused(&why))?;
         let name = self.name.full();
         if real != path {
-            (self.say)(&format!("the image {name} is {}", real.display()));
+            (self.say)(&format!("the image {name} is {}", shown(&real)));
         }
-        let account = self.handover.account.uid;
         if ![0, account].contains(&meta.uid()) {
             (self.say)(&format!("the image {name} belongs to uid {}, who can change it", meta.uid()));
         }
-        let digest = match meta.is_dir() {
-            true => {
+        let digest = match &file {
+            None => {
                 (self.say)(&format!("the image {name} is a directory, which has no digest"));
                 None
             }
-            false => match self.digest_of_file(&real, &meta)? {
+            Some(file) => match self.digest_of_file(file, &meta)? {
                 Ok(digest) => Some(digest),
                 Err(why) => {
                     (self.say)(&format!("the digest of the image {name} is not known: {why}"));
@@ -68,27 +69,24 @@ impl Puller<'_> {
     }
 
     /// What sha256sum(1) says of a file, unless it has been asked before.
-    fn digest_of_file(&self, path: &Path, meta: &Metadata) -> Result<Result<String, String>, Failure> {
+    fn digest_of_file(&self, file: &File, meta: &Metadata) -> Result<Result<String, String>, Failure> {
         let directory = self.place.join(DIGESTS);
         let kept = directory.join(self.name.file_name(None));
-        let known = |text: Vec<u8>| {
-            let text = String::from_utf8(text).ok()?;
-            let digest = text.strip_prefix(&state(meta))?.trim().to_owned();
-            is_digest(&digest).then_some(digest)
-        };
-        if let Some(digest) = small_files::beginning(&kept, LONGEST).ok().and_then(known) {
-            return Ok(Ok(digest));
+        let state = state(meta);
+        if let Some(known) = known(&kept, &state) {
+            return Ok(known);
         }
-        let command = ["sha256sum".to_owned(), path.display().to_string()];
-        let time = Duration::from_secs(self.container.pull_timeout);
-        let output = match self.engine(&command, &self.values, &[], time)? {
-            Called::Ended(output) => output,
-            Called::Cancelled => return Err(Failure::Cancelled),
-            Called::Late => return Ok(Err(format!("reading it took more than {} s", time.as_secs()))),
-        };
-        let digest = output.out.split(' ').next().map(|digits| format!("sha256:{digits}"));
-        let Some(digest) = digest.filter(|digest| is_digest(digest)) else {
-            return Ok(Err(said(&output)));
+        let path = self.container.engine_environment.get("PATH").map_or(PATH, String::as_str);
+        let time = reading_time(self.container.pull_timeout);
+        let (note, digest) = match sum(file, path, time, Some(self.signals)) {
+            Ok(Sum::Said(digest)) => match file.metadata() {
+                Ok(after) if self::state(&after) == state => (digest.clone(), Ok(digest)),
+                _ => return Ok(Err("it has been changed while it was read".to_owned())),
+            },
+            Ok(Sum::Late) => (LATE.to_owned(), Err(late(time))),
+            Ok(Sum::Cancelled) => return Err(Failure::Cancelled),
+            Ok(Sum::Failed(why)) => return Ok(Err(why)),
+            Err(e) => return Ok(Err(format!("sha256sum: {e}"))),
         };
         // Without the note, the next job reads the file once more.
         let keep = || -> io::Result<()> {
@@ -96,10 +94,10 @@ impl Puller<'_> {
             for entry in fs::read_dir(&directory)?.flatten().filter(|entry| is_older(&entry.path(), KEPT)) {
                 fs::remove_file(entry.path())?;
             }
-            small_files::replace(&kept, &[format!("{} {digest}\n", state(meta)).as_bytes()])
+            small_files::replace(&kept, &[format!("{state} {note}\n").as_bytes()])
         };
         drop(keep());
-        Ok(Ok(digest))
+        Ok(digest)
     }
 
     /// Has the engine run a shell in it: a broken image fails in `prepare`, in words about the image.
@@ -136,8 +134,23 @@ impl Puller<'_> {
     }
 }
 
-/// The path without links, and whether each may be followed.
-fn real(path: &Path) -> Result<PathBuf, String> {
+/// The image as it is used, and its metadata. A file is opened without a link in its place, and without waiting for the writer of a
+/// FIFO; what is said of it is of this descriptor, whatever has its name meanwhile.
+fn opened(path: &Path, real: &Path, images: &Images) -> Result<(Option<File>, Metadata), String> {
+    let failed = |e: io::Error| e.to_string();
+    let meta = real.symlink_metadata().map_err(failed)?;
+    check(path, &meta, images)?;
+    if meta.is_dir() {
+        return Ok((None, meta));
+    }
+    let file = small_files::open_file(real).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    check(path, &meta, images)?;
+    Ok((Some(file), meta))
+}
+
+/// The path without links, and whether each may be followed. In no directory on the way may others replace what the path leads to.
+fn real(path: &Path, account: u32) -> Result<PathBuf, String> {
     let parts = |path: &Path| -> Vec<OsString> {
         let named =
             path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
@@ -152,15 +165,19 @@ fn real(path: &Path) -> Result<PathBuf, String> {
             continue;
         }
         let next = real.join(&part);
-        let failed = |e: io::Error| format!("{}: {e}", next.display());
+        let failed = |e: io::Error| format!("{}: {e}", shown(&next));
+        if !is_plain(part.as_bytes()) {
+            return Err(format!("the link leads to `{}`: {NOT_PLAIN}", shown(&next)));
+        }
         let meta = next.symlink_metadata().map_err(failed)?;
+        guarded(&real, &next, meta.uid(), account)?;
         if !meta.is_symlink() {
             real = next;
             continue;
         }
         links += 1;
         if links > MOST_LINKS {
-            return Err(format!("{}: too many symbolic links", path.display()));
+            return Err(format!("{}: too many symbolic links", shown(path)));
         }
         let target = fs::read_link(&next).map_err(failed)?;
         let is_beside =
@@ -168,7 +185,7 @@ fn real(path: &Path) -> Result<PathBuf, String> {
         if meta.uid() != 0 && !is_beside {
             return Err(format!(
                 "{} is a symbolic link of uid {} that leads elsewhere, and only root's are followed; name the path that it leads to",
-                next.display(),
+                shown(&next),
                 meta.uid()
             ));
         }
@@ -180,6 +197,31 @@ fn real(path: &Path) -> Result<PathBuf, String> {
         }
     }
     Ok(real)
+}
+
+/// Whether other accounts than the owners can put something else in the place of `next`, which belongs to `owner`.
+fn guarded(directory: &Path, next: &Path, owner: u32, account: u32) -> Result<(), String> {
+    let meta = directory.symlink_metadata().map_err(|e| format!("{}: {e}", shown(directory)))?;
+    let mode = meta.mode() & 0o7777;
+    if mode & 0o002 == 0 {
+        return Ok(());
+    }
+    if mode & 0o1000 == 0 {
+        return Err(format!(
+            "every account of this host can put another one in its place, because {} has the mode {mode:04o}; have that permission \
+             removed (chmod o-w)",
+            shown(directory)
+        ));
+    }
+    match [0, account].contains(&owner) {
+        true => Ok(()),
+        false => Err(format!(
+            "{} belongs to uid {owner}, and in {} every account can make files (mode {mode:04o}), so that its name says nothing about \
+             whose it is; name one below a directory that only its owner can write, or make a copy",
+            shown(next),
+            shown(directory)
+        )),
+    }
 }
 
 /// Whether what is there can be an image; `path` has its name.
@@ -209,7 +251,16 @@ fn state(meta: &Metadata) -> String {
     match meta.is_dir() {
         true => format!("directory {}", meta.ino()),
         // Not the device: a network file system gets another number each time that it is mounted.
-        false => format!("file {} {} {}.{}", meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()),
+        // The second time is the kernel's own: whoever overwrites a file can set the first one back.
+        false => format!(
+            "file {} {} {}.{} {}.{}",
+            meta.ino(),
+            meta.size(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.ctime(),
+            meta.ctime_nsec()
+        ),
     }
 }
 
@@ -237,13 +288,26 @@ pub(crate) fn unchanged(image: Option<&Resolved>) -> Result<(), StageError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, real, state, unchanged};
+    use super::{check, opened, state, unchanged};
     use crate::description::Description;
+    use crate::description::Images;
+    use crate::reading::{Sum, sum};
     use crate::resolved::Resolved;
+    use nix::sys::stat::Mode;
+    use nix::unistd::{geteuid, mkfifo};
     use nunbird_handover::Engine;
-    use std::fs::{self, Permissions};
+    use std::fs::{self, File, FileTimes, Permissions};
     use std::os::unix::fs::{PermissionsExt, lchown, symlink};
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+    use std::time::{Duration, Instant};
+
+    fn real(path: &Path) -> Result<PathBuf, String> {
+        super::real(path, geteuid().as_raw())
+    }
+
+    fn apptainer() -> Images {
+        Description::of(&Engine::Named("apptainer".to_owned())).expect("a built-in description").images
+    }
 
     #[test]
     fn links_lead_to_a_name_beside_them_or_are_roots() {
@@ -277,9 +341,53 @@ mod tests {
     }
 
     #[test]
+    fn a_link_to_a_name_that_no_image_can_have_is_refused_and_shown_without_its_characters() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let root = scratch.path().canonicalize().expect("a path");
+        for (n, odd) in
+            ["a\u{1}(id)\u{1}.sif", "a\u{1b}[31m.sif", "a b.sif", "ä.sif", "a\n.sif"].into_iter().enumerate()
+        {
+            fs::write(root.join(odd), "x").expect("a file");
+            let link = root.join(format!("{n}.sif"));
+            symlink(odd, &link).expect("a link");
+            for why in [real(&link).unwrap_err(), real(&root.join(odd)).unwrap_err()] {
+                assert!(why.contains("control characters") && !why.contains(char::is_control), "{why:?}");
+            }
+        }
+        // Before it is looked for: no message has such a name either.
+        symlink("none\u{1b}[31m.sif", root.join("none.sif")).expect("a link");
+        let why = real(&root.join("none.sif")).unwrap_err();
+        assert!(why.contains("control characters") && !why.contains(char::is_control), "{why:?}");
+    }
+
+    #[test]
+    fn what_others_can_put_another_one_in_the_place_of_is_refused() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let root = scratch.path().canonicalize().expect("a path");
+        let (open, image) = (root.join("open"), root.join("open/tools/a.sif"));
+        fs::create_dir_all(root.join("open/tools")).expect("directories");
+        fs::write(&image, "x").expect("a file");
+        symlink("open/tools", root.join("way")).expect("a link");
+        let mode = |mode| fs::set_permissions(&open, Permissions::from_mode(mode)).expect("a mode");
+        mode(0o775);
+        assert_eq!(real(&image), Ok(image.clone()));
+        mode(0o777);
+        assert!(real(&image).unwrap_err().contains("open has the mode 0777; have that permission"));
+        if geteuid().is_root() {
+            assert!(real(&root.join("way/a.sif")).unwrap_err().contains("open has the mode 0777"));
+        }
+        mode(0o1777);
+        assert_eq!(real(&image), Ok(image.clone()));
+        if geteuid().is_root() {
+            lchown(root.join("open/tools"), Some(65533), None).expect("an owner");
+            assert!(real(&image).unwrap_err().contains("open/tools belongs to uid 65533"));
+            assert_eq!(super::real(&image, 65533), Ok(image), "its owner's own job");
+        }
+    }
+
+    #[test]
     fn what_is_no_image_or_everybodys_to_change_is_refused() {
-        let images =
-            Description::of(&Engine::Named("apptainer".to_owned())).expect("a built-in description").images;
+        let images = apptainer();
         let scratch = tempfile::tempdir().expect("a directory");
         let checked = |name: &str, mode: u32| {
             let path = scratch.path().join(name);
@@ -325,7 +433,36 @@ mod tests {
         fs::File::options().write(true).open(&new).and_then(|file| file.set_times(times)).expect("times");
         fs::rename(&new, &path).expect("replaced");
         assert!(unchanged(Some(&image)).unwrap_err().to_string().contains("changed or replaced"));
+        let image = Resolved { state: Some(state(&path.metadata().expect("a file"))), ..image };
+        unchanged(Some(&image)).expect("the same");
+        // In place, of the same size, with the time set back. The kernel's clock for files has ticks of 10 ms at most.
+        std::thread::sleep(Duration::from_millis(50));
+        let file = File::options().write(true).open(&path).expect("a file");
+        let written = path.metadata().and_then(|meta| meta.modified()).expect("a time");
+        std::io::Write::write_all(&mut &file, b"new").expect("written");
+        file.set_times(FileTimes::new().set_modified(written)).expect("times");
+        assert_eq!(path.metadata().and_then(|meta| meta.modified()).expect("a time"), written);
+        assert!(unchanged(Some(&image)).unwrap_err().to_string().contains("changed or replaced"));
         fs::remove_file(&path).expect("removed");
         assert!(unchanged(Some(&image)).unwrap_err().to_string().contains("No such file"));
+    }
+    #[test]
+    fn a_fifo_in_the_place_of_an_image_holds_nothing() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().join("a.sif");
+        fs::write(&path, "abc").expect("a file");
+        let (file, meta) = opened(&path, &path, &apptainer()).expect("an image");
+        assert!(file.is_some() && meta.is_file());
+        // Replaced between a look at it and its opening: it is not waited for.
+        fs::remove_file(&path).expect("removed");
+        mkfifo(&path, Mode::S_IRWXU).expect("a FIFO");
+        let begin = Instant::now();
+        assert!(opened(&path, &path, &apptainer()).is_err());
+        assert!(nunbird_stage::small_files::open_file(&path).is_err());
+        // What is read is what was opened.
+        let digest = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let said = sum(&file.expect("a file"), crate::outer::PATH, Duration::from_secs(60), None);
+        assert_eq!(said.expect("sha256sum"), Sum::Said(digest.to_owned()));
+        assert!(begin.elapsed() < Duration::from_secs(30));
     }
 }

@@ -5,7 +5,7 @@
 //! has no meaning there.
 
 use crate::binds::inside;
-use crate::outer::fill;
+use crate::marks::fill;
 use nunbird_handover::{Container, Handover};
 use nunbird_stage::shell::{MARK, shell_command};
 use nunbird_stage::words::{is_name, quoted};

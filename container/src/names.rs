@@ -77,8 +77,8 @@ impl ImageName {
         if text.starts_with('-') {
             return bad("it begins with `-`, as an option does");
         }
-        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return bad("it has spaces, control characters or characters that are not ASCII");
+        if !is_plain(text.as_bytes()) {
+            return bad(NOT_PLAIN);
         }
         if text.starts_with('/') {
             return path(text, images);
@@ -158,6 +158,14 @@ impl fmt::Display for Reference {
             (None, None) => Ok(()),
         }
     }
+}
+
+/// What is wrong with a name that is not plain.
+pub(crate) const NOT_PLAIN: &str = "it has spaces, control characters or characters that are not ASCII";
+
+/// Whether a name or path has only characters that an image's name may have.
+pub(crate) fn is_plain(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_graphic)
 }
 
 fn path(text: &str, images: &Images) -> Result<ImageName, BadName> {

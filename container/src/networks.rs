@@ -28,3 +28,9 @@ pub fn network(path: &Path) -> Option<&'static str> {
     let number = statfs(path).ok()?.filesystem_type().0 & 0xffff_ffff;
     NETWORKS.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
 }
+
+/// The lines of a shell's `case` for them, by the number that stat(1) prints.
+pub(crate) fn cases() -> String {
+    let line = |(number, name): &(i64, &str)| format!("    {number:x}) echo '{name}' ;;");
+    NETWORKS.iter().map(line).collect::<Vec<_>>().join("\n")
+}

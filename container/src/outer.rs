@@ -6,14 +6,16 @@
 
 use crate::binds::inside;
 use crate::description::{Action, Description};
-use crate::networks::NETWORKS;
+use crate::marks::{MARK, fill, word, words};
+use crate::networks;
 use crate::resolved::Resolved;
 use crate::runner::is_of_runner;
 use crate::save::SavedImage;
 use crate::services::ServiceImage;
 use crate::serving;
 use crate::words::{Ids, Lists, Network, Values};
-use nunbird_handover::{Bind, Container, Handover};
+use nunbird_handover::{Bind, Container, Handover, Untrusted};
+use nunbird_stage::StageError;
 use nunbird_stage::template::fill_word;
 use nunbird_stage::words::{is_name, quoted};
 use std::ffi::OsStr;
@@ -26,8 +28,6 @@ pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr
 /// Places for the runtime directory, the first that fits. Not `/run/user`: it goes with the last
 /// session of the account.
 pub(crate) const BASES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
-/// Marks a variable of the script in a word until it is quoted. No word of a job or a site has it.
-pub(crate) const MARK: char = '\u{1}';
 /// The exit status of `create` and `run` if the image cannot even do nothing.
 pub(crate) const ENDED_AT_ONCE: i32 = 76;
 /// Seconds for what earlier stages have left on a host.
@@ -85,7 +85,37 @@ pub struct Allocation {
 
 impl Outer<'_> {
     /// The script.
-    pub fn text(&self) -> String {
+    ///
+    /// # Errors
+    /// For a value that would be read as a variable of the script.
+    pub fn text(&self) -> Result<String, StageError> {
+        self.check()?;
+        Ok(self.script())
+    }
+
+    /// That only this crate's own words have marks, wherever values come from.
+    fn check(&self) -> Result<(), StageError> {
+        let mut values = self.plain_values();
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        for service in self.services {
+            values.push(("image", service.image.for_create.clone()));
+            values.extend(service.saved.iter().map(|saved| ("file", text(&saved.file))));
+        }
+        values.extend(self.saved().map(|saved| ("file", text(&saved.file))));
+        values.extend(
+            self.binds.iter().flat_map(|bind| [&bind.source, &bind.target]).map(|path| ("binds", text(path))),
+        );
+        match values.iter().find(|(_, value)| value.contains(MARK)) {
+            Some((name, value)) => Err(StageError::new(
+                &format!("cannot write the container's script: its value `{name}` is `{}`", Untrusted(value)),
+                "it has a control character (\\u{1}) that the script uses itself",
+                "name the file or directory without it, or report it to the administrators",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn script(&self) -> String {
         let Outer { description, handover, container, .. } = self;
         let name = self.name();
         let values = self.values();
@@ -104,7 +134,7 @@ impl Outer<'_> {
             ("@TITLE@", quoted(OsStr::new(&description.title))),
             ("@PROGRAM@", quoted(OsStr::new(&program(description, container)))),
             ("@PATH@", quoted(OsStr::new(self.path()))),
-            ("@NETWORKS@", networks()),
+            ("@NETWORKS@", networks::cases()),
             ("@IDS@", self.choose_ids()),
             ("@BASES@", BASES.join(" ")),
             ("@BASES_SHOWN@", BASES.join(", ")),
@@ -156,29 +186,33 @@ impl Outer<'_> {
     }
 
     pub(crate) fn values(&self) -> Values {
-        let account = &self.handover.account;
         let variable = |name: &str| format!("{MARK}{name}{MARK}");
-        let mut values = Values::from([
-            ("program", program(self.description, self.container)),
-            ("name", self.name()),
-            ("uid", account.uid.to_string()),
-            ("gid", account.gid.to_string()),
-            ("user", account.name.clone()),
+        let mut values: Values = self.plain_values().into_iter().collect();
+        values.extend([
             ("runtime", variable("r")),
             ("layers", variable("layers")),
             ("images", variable("images")),
             ("holder", variable("holder")),
             ("hosts", format!("{}/hosts", variable("r"))),
-            ("idle", format!(": {}; {IDLE}", self.name())),
-            ("homes", homes(&account.home)),
             ("directory", variable("d")),
         ]);
-        if let Some(image) = self.image {
-            values.insert("image", image.for_create.clone());
-        }
-        if let Some(saved) = self.saved() {
-            values.insert("image", saved.name.clone());
-        }
+        values
+    }
+
+    /// Those that the script does not choose itself. A later one of a name takes the place of an earlier one.
+    fn plain_values(&self) -> Vec<(&'static str, String)> {
+        let account = &self.handover.account;
+        let mut values = vec![
+            ("program", program(self.description, self.container)),
+            ("name", self.name()),
+            ("uid", account.uid.to_string()),
+            ("gid", account.gid.to_string()),
+            ("user", account.name.clone()),
+            ("idle", format!(": {}; {IDLE}", self.name())),
+            ("homes", homes(&account.home)),
+        ];
+        values.extend(self.image.map(|image| ("image", image.for_create.clone())));
+        values.extend(self.saved().map(|saved| ("image", saved.name.clone())));
         values
     }
 
@@ -506,70 +540,59 @@ pub fn store(container: &Container, uid: u32) -> PathBuf {
     container.store.clone().unwrap_or_else(|| format!("/var/tmp/nunbird-{uid}").into())
 }
 
-fn networks() -> String {
-    let line = |(number, name): &(i64, &str)| format!("    {number:x}) echo '{name}' ;;");
-    NETWORKS.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// One word of the shell, with the script's variables in it.
-pub(crate) fn word(text: &str) -> String {
-    let mut parts = text.split(MARK);
-    let mut line = quoted(OsStr::new(parts.next().unwrap_or_default()));
-    let mut is_variable = true;
-    for part in parts {
-        if is_variable {
-            write!(line, "\"${part}\"").unwrap_or_default();
-        } else if !part.is_empty() {
-            line.push_str(&quoted(OsStr::new(part)));
-        }
-        is_variable = !is_variable;
-    }
-    line
-}
-
-pub(crate) fn words(list: &[String]) -> String {
-    list.iter().map(|one| word(one)).collect::<Vec<_>>().join(" ")
-}
-
-/// One pass from left to right: a value with a placeholder in it stays as it is.
-pub(crate) fn fill(template: &str, parts: &[(&str, String)]) -> String {
-    let mut text = String::new();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('@') {
-        text.push_str(before);
-        let found = parts.iter().find_map(|(name, value)| {
-            let name = name.strip_prefix('@')?;
-            Some((value, after.strip_prefix(name)?))
-        });
-        match found {
-            Some((value, after)) => {
-                text.push_str(value);
-                rest = after;
-            }
-            None => {
-                text.push('@');
-                rest = after;
-            }
-        }
-    }
-    text.push_str(rest);
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{MARK, fill, word};
+    use super::{MARK, Outer};
+    use crate::description::podman;
+    use crate::resolved::Resolved;
+    use crate::services::ServiceImage;
+    use crate::testing::{bind, container, handover};
+    use nunbird_handover::{Bind, Handover};
 
     #[test]
-    fn variables_of_the_script_stand_between_quotes() {
-        assert_eq!(word("a b"), "'a b'");
-        assert_eq!(word(&format!("--root={MARK}layers{MARK}/x'y")), r#"'--root='"$layers"'/x'\''y'"#);
-        assert_eq!(word(&format!("{MARK}r{MARK}")), "''\"$r\"");
-    }
-
-    #[test]
-    fn a_value_that_looks_like_a_placeholder_stays() {
-        let parts = [("@A@", "@B@ $@".to_owned()), ("@B@", "b".to_owned())];
-        assert_eq!(fill("x@A@@B@ \"$@\" a@b", &parts), "x@B@ $@b \"$@\" a@b");
+    fn a_value_with_a_mark_makes_no_script() {
+        let description = podman();
+        let (container, handover) = (container(), handover());
+        let image = |path: &str| Resolved {
+            name: "a".to_owned(),
+            for_create: path.to_owned(),
+            digest: None,
+            platform: None,
+            user: None,
+            entrypoint: Vec::new(),
+            ports: Vec::new(),
+            state: None,
+        };
+        let text = |image: &Resolved, service: &Resolved, binds: &[Bind], handover: &Handover| {
+            let services = [ServiceImage { image: service.clone(), ports: Vec::new(), saved: None }];
+            let outer = Outer {
+                description: &description,
+                handover,
+                container: &container,
+                image: Some(image),
+                services: &services,
+                binds,
+                nonce: "0",
+                grace: 0,
+                allocation: None,
+            };
+            outer.text().map_err(|e| e.to_string())
+        };
+        let (good, bad) = (image("/a.sif"), image("/a\u{1}(id)\u{1}.sif"));
+        assert!(
+            text(&good, &good, &[bind("/a", "/a", true)], &handover).expect("a script").contains("/a.sif")
+        );
+        let odd = [bind("/a", "/a\u{1}r\u{1}", true)];
+        let mut stranger = handover.clone();
+        stranger.account.home = "/home/\u{1}r\u{1}/a".into();
+        for refused in [
+            text(&bad, &good, &[], &handover),
+            text(&good, &bad, &[], &handover),
+            text(&good, &good, &odd, &handover),
+            text(&good, &good, &[], &stranger),
+        ] {
+            let why = refused.unwrap_err();
+            assert!(why.contains("control character") && !why.contains(MARK), "{why}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::save::{self, is_needed, keep};
 use crate::services::{self, ServiceImage};
 use crate::stage::{nonce, outer_path, write, write_outer};
 use crate::trees;
-use crate::trouble::Failure;
+use crate::trouble::{Failure, printable};
 use crate::words::{Ids, Lists, Values, inexpressible, unknown_bind};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -210,7 +210,7 @@ fn places(description: &Description, outer: &Path, signals: &Signals) -> Result<
     ) else {
         // The script's own sentence, with what helps.
         let text = output.err.lines().next_back().unwrap_or("the container's script failed without a word");
-        return Err(StageError::sentence(text.strip_prefix("nunbird: ").unwrap_or(text)).into());
+        return Err(StageError::sentence(&printable(text.strip_prefix("nunbird: ").unwrap_or(text))).into());
     };
     Ok(Places {
         ids: if ids == "one" { Ids::One } else { Ids::Many },
@@ -400,7 +400,7 @@ fn fetch_of_runner(bench: &Bench<'_>, say: &dyn Fn(&str)) -> Result<(), Failure>
             }
         })?;
     write(&container.directory.join("image"), &serde_json::json!(image).to_string())?;
-    let digest = image.digest.as_ref().map(|digest| format!(" ({digest})")).unwrap_or_default();
+    let digest = image.digest.as_ref().map(|digest| format!(" ({})", Untrusted(digest))).unwrap_or_default();
     say(&format!("sources, caches and artifacts: image {}{digest}", image.name));
     Ok(())
 }
@@ -416,7 +416,8 @@ fn fetch_services(bench: &Bench<'_>, say: &dyn Fn(&str)) -> Result<Vec<ServiceIm
             .and_then(|name| bench.fetch(&service.image, &name, say));
         let label = services::label(service, number);
         let image = image.map_err(|failure| services::of_service(failure, &label))?;
-        let digest = image.digest.as_ref().map(|digest| format!(" ({digest})")).unwrap_or_default();
+        let digest =
+            image.digest.as_ref().map(|digest| format!(" ({})", Untrusted(digest))).unwrap_or_default();
         say(&format!("service {label}: image {}{digest}", image.name));
         images.push((image, save::kept(&alone.directory)));
     }
@@ -444,7 +445,7 @@ fn make(
     }
     if output.status.is_some_and(|status| status.code() == Some(SERVICE_FAILED)) {
         let text = output.err.lines().next_back().unwrap_or("a service failed without a word");
-        let text = StageError::sentence(text.strip_prefix("nunbird: ").unwrap_or(text));
+        let text = StageError::sentence(&printable(text.strip_prefix("nunbird: ").unwrap_or(text)));
         return Err(Failure::Job(text));
     }
     if output.status.is_some_and(|status| status.success()) {
@@ -461,9 +462,9 @@ fn make(
         return Err(Failure::Job(StageError::sentence(&text)));
     }
     let text = output.err.lines().next_back().unwrap_or_default();
-    let text = text.strip_prefix("nunbird: ").unwrap_or(text);
+    let text = printable(text.strip_prefix("nunbird: ").unwrap_or(text));
     let help = match image.and_then(foreign) {
-        Some(platform) => format!("the image is for {platform}: use one for this host"),
+        Some(platform) => format!("the image is for {}: use one for this host", Untrusted(platform)),
         None => "if the message does not help, report it to the administrators".to_owned(),
     };
     let error = StageError::sentence(&format!("cannot use the image {name}: {text}; {help}"));
@@ -497,7 +498,8 @@ fn greeting(
             lines.push(format!("in a machine of its own, by {}: {}", description.title, image.name));
         }
         Some(image) => {
-            let digest = image.digest.as_ref().map(|digest| format!(" ({digest})")).unwrap_or_default();
+            let digest =
+                image.digest.as_ref().map(|digest| format!(" ({})", Untrusted(digest))).unwrap_or_default();
             lines.push(format!("in a container of {}: image {}{digest}", description.title, image.name));
         }
         None => lines.push(format!("in a container of {}", description.title)),
@@ -509,6 +511,7 @@ fn greeting(
         ));
     }
     if let Some(platform) = image.and_then(foreign) {
+        let platform = Untrusted(platform);
         lines.push(format!("warning: the image is for {platform}, which is not the kind of this host"));
     }
     if let Some(user) = container.image.as_ref().and_then(|image| image.user.as_ref()) {

@@ -1,7 +1,8 @@
 //! The part of the outer script that starts a job's services, waits for them and watches them.
 
 use crate::description::{Create, Services};
-use crate::outer::{MARK, Outer, fill, word, words};
+use crate::marks::{MARK, fill, word, words};
+use crate::outer::Outer;
 use crate::services::{self, label, lost_path, names, variables_directory, variables_path};
 use crate::words::{Ids, Network, Values};
 use nunbird_stage::template::fill_word;

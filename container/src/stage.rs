@@ -292,7 +292,7 @@ impl Script {
         let Err(full) = write_outer(outer) else {
             return Ok(Script { path: outer_path(outer.container), is_temporary: false });
         };
-        let text = outer.text();
+        let text = outer.text()?;
         let name = format!("{}-outer-{}", name(outer.handover, outer.container), nonce()?);
         for base in BASES {
             let script = Script { path: Path::new(base).join(&name), is_temporary: true };
@@ -338,7 +338,7 @@ pub(crate) fn outer_path(container: &Container) -> PathBuf {
 
 /// Writes the outer script anew: what lies there may be another one by now.
 pub(crate) fn write_outer(outer: &Outer<'_>) -> Result<(), StageError> {
-    write(&outer_path(outer.container), &outer.text())
+    write(&outer_path(outer.container), &outer.text()?)
 }
 
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), StageError> {

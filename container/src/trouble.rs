@@ -2,6 +2,7 @@
 //! whose fault it is.
 
 use crate::description::Pull;
+use nunbird_handover::Untrusted;
 use nunbird_stage::template::{Pattern, any_matches};
 use nunbird_stage::words::lines;
 use nunbird_stage::{StageError, StageResult};
@@ -41,6 +42,18 @@ impl Failure {
             }
         }
     }
+}
+
+/// What an engine or a script has said, of any length, without characters that act on a terminal or a log.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match Untrusted::is_deceptive(c) {
+            true => shown.extend(c.escape_unicode()),
+            false => shown.push(c),
+        }
+    }
+    shown
 }
 
 /// Why a pull failed.
@@ -115,7 +128,7 @@ impl Cause {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, Failure};
+    use super::{Cause, Failure, printable};
     use crate::description::podman;
 
     #[test]
@@ -166,6 +179,13 @@ mod tests {
         ] {
             assert_eq!(Cause::of(&pull, output), cause, "{output}");
         }
+    }
+
+    #[test]
+    fn what_acts_on_a_terminal_is_shown_as_what_it_is_at_any_length() {
+        let long = "x".repeat(2000);
+        let text = printable(&format!("{long}\u{1b}[31m\u{9b}1m\u{202e}é{long}"));
+        assert_eq!(text, format!("{long}\\u{{1b}}[31m\\u{{9b}}1m\\u{{202e}}é{long}"));
     }
 
     #[test]
