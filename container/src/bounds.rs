@@ -9,8 +9,9 @@
 use crate::call::Called;
 use crate::copies::{Cache, Copy, size, touch};
 use crate::images::StoredImage;
-use crate::partial::{remove_leftovers, remove_whole, unique};
+use crate::partial::{a_while, remove_leftovers, unique};
 use crate::pull::{Puller, said};
+use crate::removal;
 use crate::resolved::Resolved;
 use crate::save::{self, SavedImage};
 use nunbird_handover::CacheBounds;
@@ -20,7 +21,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The directory of notes of a store.
 const USES: &str = "uses";
@@ -67,12 +68,14 @@ pub(crate) enum What {
 /// be removed: `say` gets a line.
 pub(crate) fn apply(puller: &Puller<'_>, image: &Resolved, saved: Option<&SavedImage>) {
     let bounds = &puller.container.cache_bounds;
+    // One for all that is removed here.
+    let end = a_while();
     let known = if puller.description.has_store() {
-        remove_leftovers(&save::directory(puller.container));
-        remove_leftovers(puller.place);
+        remove_leftovers(&save::directory(puller.container), end);
+        remove_leftovers(puller.place, end);
         stored(puller, image, saved)
     } else {
-        Cache(puller.place).collect();
+        Cache(puller.place).collect(end);
         match *bounds == CacheBounds::default() {
             true => Ok(Vec::new()),
             false => known(puller.place).map_err(|_| UNKNOWN.to_owned()),
@@ -87,7 +90,7 @@ pub(crate) fn apply(puller: &Puller<'_>, image: &Resolved, saved: Option<&SavedI
     };
     for known in too_much(known, bounds, SystemTime::now()) {
         let name = &known.image.reference;
-        match remove(puller, &known.what) {
+        match remove(puller, &known.what, end) {
             Ok(()) => (puller.say)(&format!("removed the image {name}, by the site's bounds")),
             Err(e) => (puller.say)(&format!("warning: cannot remove the image {name}: {e}")),
         }
@@ -210,10 +213,11 @@ pub(crate) fn too_much(mut known: Vec<Known>, bounds: &CacheBounds, now: SystemT
     gone
 }
 
-pub(crate) fn remove(puller: &Puller<'_>, what: &What) -> Result<(), String> {
+/// Of a tree that takes longer than `end`, the rest goes with later jobs.
+pub(crate) fn remove(puller: &Puller<'_>, what: &What, end: Instant) -> Result<(), String> {
     let words = |e: std::io::Error| e.to_string();
     let (note, path) = match what {
-        What::Copy(copy) => return Cache(puller.place).remove(copy).map_err(words),
+        What::Copy(copy) => return Cache(puller.place).remove(copy, end).map_err(words),
         What::Stored(note, path) => (note, path),
     };
     let Some(remove) = &puller.description.remove else {
@@ -228,20 +232,20 @@ pub(crate) fn remove(puller: &Puller<'_>, what: &What) -> Result<(), String> {
         Err(_) => return Err("the engine cannot be started".to_owned()),
     }
     if let Some(saved) = &note.saved {
-        take_away(&save::directory(puller.container), saved).map_err(words)?;
+        take_away(&save::directory(puller.container), saved, end).map_err(words)?;
     }
     fs::remove_file(path).map_err(words)
 }
 
 /// Only what lies in this directory: a note names no file of the account's elsewhere.
-fn take_away(directory: &Path, path: &Path) -> std::io::Result<()> {
+fn take_away(directory: &Path, path: &Path, end: Instant) -> std::io::Result<()> {
     if path.parent() != Some(directory) || !path.exists() {
         return Ok(());
     }
     // Under another name first: a job that begins meanwhile finds it whole or not at all.
     let hidden = directory.join(format!(".old-{}", unique()?));
     fs::rename(path, &hidden)?;
-    remove_whole(&hidden)
+    removal::remove(&hidden, Some(end)).map(drop)
 }
 
 #[cfg(test)]
@@ -328,7 +332,7 @@ mod tests {
         for path in
             [root.path().join("mine"), cache.join("../mine"), cache.join("image"), cache.join("image.sif")]
         {
-            take_away(&cache, &path).expect("removed or left");
+            take_away(&cache, &path, crate::partial::a_while()).expect("removed or left");
         }
         assert!(root.path().join("mine").exists());
         assert_eq!(fs::read_dir(&cache).expect("a directory").count(), 0);

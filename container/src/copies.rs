@@ -14,7 +14,8 @@
 //! the notes were read and none does *after*. So either the job sees that the copy is none any
 //! more, or the remover sees the note.
 
-use crate::partial::{Partial, remove_for_a_while, remove_leftovers, unique};
+use crate::partial::{Partial, remove_leftovers, unique};
+use crate::removal;
 use nunbird_stage::small_files;
 use nunbird_sys::clock;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ use std::fs::{self, DirBuilder, FileTimes, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Directories in the cache.
 const COPIES: &str = "copies";
@@ -158,9 +159,10 @@ impl Cache<'_> {
         }
     }
 
-    /// Removes what no name leads to and no job uses, and what a pull that died has left.
-    pub(crate) fn collect(self) {
-        remove_leftovers(self.0);
+    /// Removes what no name leads to and no job uses, and what a pull that died has left. What is not gone at `end` goes with later
+    /// jobs.
+    pub(crate) fn collect(self, end: Instant) {
+        remove_leftovers(self.0, end);
         let copies = names(&self.0.join(COPIES));
         let before = self.currents();
         let Some(users) = self.users() else { return };
@@ -168,28 +170,28 @@ impl Cache<'_> {
         for id in copies {
             if !before.contains(&id) && !users.contains_key(&id) && !after.contains(&id) {
                 // The next one tries again.
-                drop(self.discard(&id));
+                drop(self.discard(&id, end));
             }
         }
     }
 
     /// Removes a copy, unless a job uses it: then it is no name's copy any more, and goes with the
     /// job.
-    pub(crate) fn remove(self, copy: &Copy) -> io::Result<()> {
+    pub(crate) fn remove(self, copy: &Copy, end: Instant) -> io::Result<()> {
         if self.current(&copy.about.key).is_some_and(|current| current.id == copy.id) {
             fs::remove_file(self.0.join(&copy.about.key))?;
         }
         match self.users() {
-            Some(users) if !users.contains_key(&copy.id) => self.discard(&copy.id),
+            Some(users) if !users.contains_key(&copy.id) => self.discard(&copy.id, end),
             _ => Ok(()),
         }
     }
 
-    fn discard(self, id: &str) -> io::Result<()> {
+    fn discard(self, id: &str, end: Instant) -> io::Result<()> {
         // Whole or not there, for whatever looks at it meanwhile.
         let hidden = self.0.join(format!(".old-{}", unique()?));
         fs::rename(self.0.join(COPIES).join(id), &hidden)?;
-        remove_for_a_while(&hidden)
+        removal::remove(&hidden, Some(end)).map(drop)
     }
 
     /// All copies.
@@ -334,6 +336,7 @@ pub(crate) fn size(path: &Path) -> u64 {
 mod tests {
     use super::{About, COPIES, Cache, JOBS, User};
     use crate::partial::Partial;
+    use crate::partial::a_while;
     use std::fs::{self, FileTimes, OpenOptions};
     use std::path::Path;
     use std::time::{Duration, SystemTime};
@@ -372,17 +375,17 @@ mod tests {
         assert!(first.id.starts_with("a.sif-0123456789ab-"), "{}", first.id);
         assert_eq!(cache.take("a.sif", &user("b.service-1")).expect("read"), Some(first.clone()));
         let second = publish(root.path(), "two", "c");
-        cache.collect();
+        cache.collect(a_while());
         assert_eq!(text(root.path()), "two");
         assert_eq!(fs::read_to_string(&first.path).expect("the old copy"), "one");
         cache.release("a");
-        cache.collect();
+        cache.collect(a_while());
         assert!(first.path.exists());
         cache.release("b");
-        cache.collect();
+        cache.collect(a_while());
         assert_eq!(cache.copies(), [second]);
         cache.release("c");
-        cache.collect();
+        cache.collect(a_while());
         assert_eq!(text(root.path()), "two", "the current copy stays without jobs");
         let left: Vec<_> = fs::read_dir(root.path()).expect("a directory").flatten().collect();
         assert_eq!(left.len(), 3, "{left:?}");
@@ -397,7 +400,7 @@ mod tests {
             let old = publish(root.path(), "one", "a");
             cache.note(&User { until, ..user("a") }, &old.id).expect("a note");
             publish(root.path(), "two", "b");
-            cache.collect();
+            cache.collect(a_while());
             assert_eq!(old.path.exists(), stays);
             assert_eq!(root.path().join(JOBS).join("a").exists(), stays);
         }
@@ -411,12 +414,12 @@ mod tests {
         publish(root.path(), "two", "a");
         let broken = root.path().join(JOBS).join("x");
         fs::write(&broken, "{").expect("a file");
-        cache.collect();
+        cache.collect(a_while());
         assert!(old.path.exists());
         let days = SystemTime::now() - Duration::from_secs(3 * 24 * 3600);
         let file = OpenOptions::new().write(true).open(&broken).expect("a file");
         file.set_times(FileTimes::new().set_modified(days)).expect("a time");
-        cache.collect();
+        cache.collect(a_while());
         assert!(!old.path.exists() && !broken.exists());
     }
 
@@ -439,10 +442,10 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         let cache = Cache(root.path());
         let copy = publish(root.path(), "one", "a");
-        cache.remove(&copy).expect("removed");
+        cache.remove(&copy, a_while()).expect("removed");
         assert!(copy.path.exists() && !root.path().join("a.sif").exists());
         cache.release("a");
-        cache.collect();
+        cache.collect(a_while());
         assert!(cache.copies().is_empty());
         assert_eq!(fs::read_dir(root.path().join(COPIES)).expect("a directory").count(), 0);
     }
@@ -457,7 +460,7 @@ mod tests {
                 scope.spawn(move || {
                     for n in 0..60 {
                         publish(place, &n.to_string(), &format!("p{thread}"));
-                        Cache(place).collect();
+                        Cache(place).collect(a_while());
                     }
                 });
                 scope.spawn(move || {
@@ -474,7 +477,7 @@ mod tests {
         for me in ["first", "p0", "p1", "u0", "u1"] {
             Cache(place).release(me);
         }
-        Cache(place).collect();
+        Cache(place).collect(a_while());
         assert_eq!(Cache(place).copies().len(), 1);
     }
 }

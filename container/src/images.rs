@@ -9,7 +9,7 @@ use crate::description::Description;
 use crate::names::ImageName;
 use crate::outer::store;
 use crate::own;
-use crate::partial::remove_leftovers;
+use crate::partial::{a_while, remove_leftovers};
 use crate::prepare::{Bench, description, make_directories};
 use crate::resolved::Resolved;
 use crate::save;
@@ -19,7 +19,7 @@ use nunbird_handover::{CacheBounds, Container, Handover, Image, PullPolicy};
 use nunbird_stage::StageError;
 use nunbird_stage::signals::Signals;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// The directories of an engine's store, below [`place`].
 pub(crate) const STORES: [&str; 2] = ["images-many", "images-one"];
@@ -177,18 +177,18 @@ pub fn prune(
 /// In words for the user.
 pub fn prune_cache(place: &Path, which: Which, dry_run: bool) -> Result<Vec<Pruned>, StageError> {
     own::check(place)?;
-    let cache = Cache(place);
+    let (cache, end) = (Cache(place), a_while());
     let known = bounds::known(place).map_err(|why| unknown(place, &why))?;
     let pruned = gone(known, which).into_iter().map(|known| {
         let failed = match &known.what {
-            What::Copy(copy) if !dry_run => cache.remove(copy).err().map(|e| e.to_string()),
+            What::Copy(copy) if !dry_run => cache.remove(copy, end).err().map(|e| e.to_string()),
             _ => None,
         };
         Pruned { image: known.image, failed }
     });
     let pruned = pruned.collect();
     if !dry_run {
-        cache.collect();
+        cache.collect(end);
     }
     Ok(pruned)
 }
@@ -208,19 +208,19 @@ fn prune_store(
     let in_use = bounds::names_in_use(containers)
         .ok_or_else(|| Failure::System(unknown(containers, "a file `image` of a job cannot be read")))?;
     known.iter_mut().for_each(|known| known.is_in_use |= in_use.contains(&known.image.reference));
-    let mut pruned = Vec::new();
+    let (mut pruned, end) = (Vec::new(), a_while());
     for known in gone(known, which) {
-        let failed = if dry_run { None } else { remove(&bench, &known) };
+        let failed = if dry_run { None } else { remove(&bench, &known, end) };
         pruned.push(Pruned { image: known.image, failed });
     }
     if !dry_run {
-        remove_leftovers(&place);
-        remove_leftovers(&save::directory(container));
+        remove_leftovers(&place, end);
+        remove_leftovers(&save::directory(container), end);
     }
     Ok(pruned)
 }
 
-fn remove(bench: &Bench<'_>, known: &Known) -> Option<String> {
+fn remove(bench: &Bench<'_>, known: &Known, end: Instant) -> Option<String> {
     let image = Image {
         name: known.image.reference.clone(),
         entrypoint: None,
@@ -233,7 +233,7 @@ fn remove(bench: &Bench<'_>, known: &Known) -> Option<String> {
         Ok(name) => name,
         Err(e) => return Some(e.to_string()),
     };
-    bounds::remove(&bench.puller(&image, &name, &bench.place(), &|_| {}), &known.what).err()
+    bounds::remove(&bench.puller(&image, &name, &bench.place(), &|_| {}), &known.what, end).err()
 }
 
 /// Copies that are no name's current one go in any case.

@@ -29,6 +29,7 @@ mod prepare;
 mod pull;
 mod reading;
 pub mod record;
+mod removal;
 pub mod resolved;
 mod runner;
 pub mod save;

@@ -5,11 +5,12 @@
 //! that a directory whose lock is free has no live maker.
 
 use crate::copies::is_older;
+use crate::removal::remove;
 use nix::fcntl::{Flock, FlockArg};
 use nunbird_sys::random;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,14 @@ const LOCK: &str = ".lock";
 /// How long it stays where locks do not work, so that it is not known whether its maker lives.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// How long the removal of what others have left may hold a job: an image can have millions of files. The rest goes with later jobs.
+/// How long the removal of what others have left may hold a stage, in all: an image can have millions of files. The rest goes with
+/// later jobs.
 const WHILE: Duration = Duration::from_secs(20);
+
+/// The end of such a while that begins now.
+pub(crate) fn a_while() -> Instant {
+    Instant::now() + WHILE
+}
 
 /// The directory, removed on drop.
 #[derive(Debug)]
@@ -66,7 +73,7 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        drop(remove_whole(&self.path));
+        drop(remove(&self.path, None));
         drop(fs::remove_file(&self.lock));
     }
 }
@@ -91,12 +98,8 @@ fn is_there(file: &File, path: &Path) -> bool {
     matches!((file.metadata(), path.symlink_metadata()), (Ok(one), Ok(other)) if same(&one, &other))
 }
 
-/// Removes what makers and removers that have died left in this directory, for a while.
-pub(crate) fn remove_leftovers(place: &Path) {
-    remove_leftovers_until(place, Instant::now() + WHILE);
-}
-
-fn remove_leftovers_until(place: &Path, end: Instant) {
+/// Removes what makers and removers that have died left in this directory, until `end`.
+pub(crate) fn remove_leftovers(place: &Path, end: Instant) {
     let entries = fs::read_dir(place).into_iter().flatten().flatten();
     for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
         let path = place.join(&name);
@@ -108,14 +111,14 @@ fn remove_leftovers_until(place: &Path, end: Instant) {
             })
         };
         if is_ours(OLD) {
-            drop(remove_until(&path, end));
+            drop(remove(&path, Some(end)));
         } else if is_ours(NEW) {
             let (path, lock) = match name.strip_suffix(LOCK) {
                 Some(name) => (place.join(name), path),
                 None => (path, place.join(format!("{name}{LOCK}"))),
             };
             if let Some(_held) = free(&path, &lock)
-                && remove_until(&path, end).unwrap_or(false)
+                && remove(&path, Some(end)).unwrap_or(false)
             {
                 drop(fs::remove_file(&lock));
             }
@@ -138,80 +141,6 @@ fn free(path: &Path, lock: &Path) -> Option<Option<Flock<File>>> {
     }
 }
 
-/// The same as [`remove_whole`], for a while: for what [`remove_leftovers`] finds again.
-pub(crate) fn remove_for_a_while(path: &Path) -> io::Result<()> {
-    remove_until(path, Instant::now() + WHILE).map(drop)
-}
-
-/// Whether all of it has gone before the time is over.
-fn remove_until(path: &Path, end: Instant) -> io::Result<bool> {
-    if Instant::now() >= end {
-        return Ok(false);
-    }
-    let removed = match path.symlink_metadata() {
-        Ok(meta) if meta.is_dir() => {
-            let entries = match fs::read_dir(path) {
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                    fs::set_permissions(path, Permissions::from_mode(0o700))?;
-                    fs::read_dir(path)
-                }
-                other => other,
-            };
-            for entry in entries? {
-                let entry = entry?.path();
-                let all = match remove_until(&entry, end) {
-                    Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                        fs::set_permissions(path, Permissions::from_mode(0o700))?;
-                        remove_until(&entry, end)?
-                    }
-                    other => other?,
-                };
-                if !all {
-                    return Ok(false);
-                }
-            }
-            fs::remove_dir(path)
-        }
-        Ok(_) => fs::remove_file(path),
-        Err(e) => Err(e),
-    };
-    match removed {
-        // Another one was faster.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
-        other => other.map(|()| true),
-    }
-}
-
-/// Removes a file, or a directory with all that is in it, which may lack its owner's permissions.
-pub(crate) fn remove_whole(path: &Path) -> io::Result<()> {
-    let is_directory = match path.symlink_metadata() {
-        Ok(meta) => meta.is_dir(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    let removed = match is_directory {
-        false => fs::remove_file(path),
-        true => fs::remove_dir_all(path).or_else(|_| {
-            open_up(path);
-            fs::remove_dir_all(path)
-        }),
-    };
-    match removed {
-        // Another one was faster.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-fn open_up(directory: &Path) {
-    drop(fs::set_permissions(directory, Permissions::from_mode(0o700)));
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(&entry.path());
-        }
-    }
-}
-
 /// 16 hexadecimal digits from the kernel's random numbers.
 pub(crate) fn unique() -> io::Result<String> {
     let mut bytes = [0; 16];
@@ -221,7 +150,8 @@ pub(crate) fn unique() -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LOCK, Partial, remove_leftovers, remove_leftovers_until, remove_whole};
+    use super::{LOCK, Partial, a_while, remove_leftovers};
+    use crate::removal::remove;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
     use std::time::Instant;
@@ -232,7 +162,7 @@ mod tests {
         let count = || fs::read_dir(root.path()).expect("a directory").count();
         let partial = Partial::make(root.path(), ".sif").expect("a directory");
         assert!(partial.image().parent().is_some_and(|parent| parent.is_dir()));
-        remove_leftovers(root.path());
+        remove_leftovers(root.path(), a_while());
         assert_eq!(count(), 2);
         drop(partial);
         assert_eq!(count(), 0);
@@ -244,7 +174,7 @@ mod tests {
         fs::write(path(".new-", 3, LOCK), "").expect("a file");
         fs::create_dir_all(path(".old-", 4, "/etc")).expect("a directory");
         fs::create_dir(root.path().join(".old-things")).expect("a directory of somebody");
-        remove_leftovers(root.path());
+        remove_leftovers(root.path(), a_while());
         assert_eq!(count(), 1);
     }
 
@@ -258,9 +188,9 @@ mod tests {
             fs::set_permissions(tree.join("a/b"), Permissions::from_mode(0o000)).expect("a mode");
         }
         fs::write(path(".new-", LOCK), "").expect("a file");
-        remove_leftovers_until(root.path(), Instant::now());
+        remove_leftovers(root.path(), Instant::now());
         assert_eq!(fs::read_dir(root.path()).expect("a directory").count(), 3);
-        remove_leftovers(root.path());
+        remove_leftovers(root.path(), a_while());
         assert_eq!(fs::read_dir(root.path()).expect("a directory").count(), 0);
     }
 
@@ -273,8 +203,8 @@ mod tests {
         for path in ["a/b/c", "a/b", "a"] {
             fs::set_permissions(tree.join(path), Permissions::from_mode(0o000)).expect("a mode");
         }
-        remove_whole(&tree).expect("removed");
+        assert!(remove(&tree, None).expect("removed"));
         assert!(!tree.exists());
-        remove_whole(&tree).expect("nothing to remove");
+        assert!(remove(&tree, None).expect("nothing to remove"));
     }
 }

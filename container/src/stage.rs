@@ -8,6 +8,7 @@ use crate::given;
 use crate::images::STORES;
 use crate::inner;
 use crate::outer::{BASES, Outer, name, store};
+use crate::partial::a_while;
 use crate::prepare::{binds, check_binds, description, image, make_directories, note};
 use crate::record::{Record, has_begun};
 use crate::resolved::Resolved;
@@ -246,7 +247,7 @@ fn forget_images(handover: &Handover, container: &Container) -> Result<(), Stage
     if description.has_copies() {
         let cache = Cache(&container.cache);
         cache.release(&name);
-        cache.collect();
+        cache.collect(a_while());
     } else if description.has_store() {
         for place in STORES {
             Cache(&store(container, handover.account.uid).join(place)).release(&name);
