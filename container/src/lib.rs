@@ -21,6 +21,7 @@ pub mod images;
 pub mod inner;
 mod marks;
 pub mod names;
+mod needs;
 pub mod networks;
 pub mod outer;
 mod own;

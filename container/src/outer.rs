@@ -7,6 +7,7 @@
 use crate::binds::inside;
 use crate::description::{Action, Description};
 use crate::marks::{MARK, fill, word, words};
+use crate::needs;
 use crate::networks;
 use crate::resolved::Resolved;
 use crate::runner::is_of_runner;
@@ -425,12 +426,7 @@ impl Outer<'_> {
             return "    :\n".to_owned();
         }
         let program = quoted(OsStr::new(&program(self.description, self.container)));
-        // A setuid program needs none.
-        format!(
-            "    if [ ! -u \"$(command -v {program})\" ] && command -v unshare >/dev/null 2>&1 && ! why_not=$(unshare --user true 2>&1); then\n      \
-             fail \"$title needs user namespaces, and the host $(uname -n) gives none ($why_not): ask the administrators to allow them there \
-             (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone); nunbirdctl check says what forbids them\"\n    fi"
-        )
+        needs::user_namespaces(&program, needs::SETTINGS)
     }
 
     fn make_store(&self) -> String {
