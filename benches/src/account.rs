@@ -102,7 +102,7 @@ fn keep(stage: &str, text: &str) {
 fn looked_at(world: &World, session: &mut Session<'_>, stage: &'static str, look: &Look) -> Option<String> {
     let out = world.host_path("/tmp").join("nbt_look");
     let script = session.directory().join("empty");
-    // The call of a second job: the first one's has told its session where the job works.
+    // The call of a second job: in the first one its session learned where the job works.
     let other = world.job().id(7002).limit(PATIENCE);
     let mut second = other.begin();
     let mut spec: Spec = match stage {

@@ -251,7 +251,7 @@ fn state(meta: &Metadata) -> String {
     match meta.is_dir() {
         true => format!("directory {}", meta.ino()),
         // Not the device: a network file system gets another number each time that it is mounted.
-        // The second time is the kernel's own: whoever overwrites a file can set the first one back.
+        // The second time is the kernel's own: the writer of a file can set the first one back.
         false => format!(
             "file {} {} {}.{} {}.{}",
             meta.ino(),

@@ -43,7 +43,7 @@ pub struct Stage<'a> {
 #[derive(Debug)]
 pub enum StageEnd {
     /// The script has reported its end.
-    Told(Record),
+    Recorded(Record),
     /// The job failed because of a service; the outer script has written why.
     Unserved,
     /// There is no record: Nunbird's failure, in words for the user.
@@ -98,7 +98,7 @@ impl<'a> Stage<'a> {
     /// How it ended; `errors` is the end of its standard error.
     pub fn end(&self, errors: &str) -> StageEnd {
         match self.read("record").and_then(|text| Record::parse(&text, &self.nonce)) {
-            Some(record) => StageEnd::Told(record),
+            Some(record) => StageEnd::Recorded(record),
             None if services::is_lost(self.container, &self.nonce) => StageEnd::Unserved,
             None => StageEnd::Unrecorded(self.unrecorded(errors)),
         }

@@ -13,7 +13,7 @@ use std::path::Path;
 /// The service's variable that names its port, as gitlab-runner's docker executor reads it.
 const HEALTHCHECK_PORT: &str = "HEALTHCHECK_TCP_PORT";
 /// The most patterns that a user reads.
-const TOLD: usize = 8;
+const SHOWN: usize = 8;
 
 /// What a job gets of what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -289,7 +289,7 @@ fn help(from: &ContainerPolicy, of_service: bool) -> String {
     let own = from.allowed_services.as_ref().filter(|_| of_service);
     let allowed = own.or(from.allowed_images.as_ref()).map_or(&[][..], Vec::as_slice);
     let digest = if from.digest_required { ", with its digest (`NAME@sha256:…`)" } else { "" };
-    if allowed.is_empty() || allowed.len() > TOLD {
+    if allowed.is_empty() || allowed.len() > SHOWN {
         return format!(
             "name another image in .gitlab-ci.yml{digest}, or ask your site's admins which images are allowed"
         );

@@ -68,7 +68,7 @@ pub(crate) fn run(
     }
     child.wait().map_err(internal("cannot determine how the job ended"))?;
     let record = match entered.end(&supervisor.last_errors()) {
-        StageEnd::Told(record) => record,
+        StageEnd::Recorded(record) => record,
         StageEnd::Unserved => return Ok(StageResult::BuildFailure),
         StageEnd::Unrecorded(_) if end == JobEnd::Cancelled => return Ok(StageResult::BuildFailure),
         StageEnd::Unrecorded(trouble) => return Err(trouble),

@@ -81,13 +81,13 @@ pub(crate) struct Setter {
 
 impl Setter {
     pub(crate) fn fork(shares: &Shares) -> io::Result<Self> {
-        let ((mut told, leader), (report, mut reporter)) = (io::pipe()?, io::pipe()?);
+        let ((mut orders, leader), (report, mut reporter)) = (io::pipe()?, io::pipe()?);
         let parent = process::id();
         let mut ends = Some((leader, report));
         let child = fork_into(|| {
             drop(ends.take());
-            let set =
-                process::die_with_parent(signals::KILL, parent).and_then(|()| set(shares, parent, &mut told));
+            let set = process::die_with_parent(signals::KILL, parent)
+                .and_then(|()| set(shares, parent, &mut orders));
             match set {
                 Ok(()) => 0,
                 Err(e) => {
@@ -117,9 +117,9 @@ impl Setter {
 }
 
 /// In the child: it has every capability in the namespace, and is in no other of the machine's.
-fn set(shares: &Shares, parent: i32, told: &mut PipeReader) -> io::Result<()> {
+fn set(shares: &Shares, parent: i32, orders: &mut PipeReader) -> io::Result<()> {
     let mut leader = [0; 4];
-    told.read_exact(&mut leader)?;
+    orders.read_exact(&mut leader)?;
     let own = fs::metadata("/proc/self/ns/user")?;
     let users = File::open(format!("/proc/{parent}/fd/{}/ns/user", i32::from_ne_bytes(leader)))?;
     let theirs = users.metadata()?;

@@ -43,7 +43,7 @@ pub(super) fn waiting(then: &str) -> String {
 
 /// Waits until such a script has begun, and gives the scheduler's id.
 pub(super) fn begun(job: &AnyJob<'_>) -> String {
-    job.wait_for_file(&format!("began-{}", job.handover.job_id));
+    job.wait_for_line(&format!("began-{}", job.handover.job_id));
     job.wait_for_id()
 }
 

@@ -191,6 +191,12 @@ impl<C: Cluster + ?Sized> Job<'_, C> {
         self.bed.wait_for(name, || self.home().join(name).exists());
     }
 
+    /// Waits until a file in the home directory has a whole line: `echo` makes it a moment before that, in which its shell can be ended.
+    pub fn wait_for_line(&self, name: &str) {
+        let read = || fs::read_to_string(self.home().join(name)).unwrap_or_default();
+        self.bed.wait_for(name, || read().ends_with('\n'));
+    }
+
     /// The scheduler's commands that the launchers of this job ran, in order.
     pub fn calls(&self) -> Vec<String> {
         let text = fs::read_to_string(self.bed.calls(self.handover.job_id)).unwrap_or_default();

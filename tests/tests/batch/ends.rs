@@ -118,7 +118,7 @@ fn a_node_that_goes_down_is_reported_as_such_and_the_script_is_not_run_again() {
     let job = slurm.job("nbt_ann").arguments("-w n2");
     let stage = job.start("echo begun >>\"$HOME/begun\"; sleep 60");
     job.wait_for_state("RUNNING");
-    job.wait_for_file("begun");
+    job.wait_for_line("begun");
     slurm.admin("scontrol update nodename=n2 state=down reason=test");
     stage.finish().system_failed("node failure");
     assert_eq!(fs::read_to_string(job.home().join("begun")).expect("a file"), "begun\n");
@@ -130,7 +130,7 @@ fn a_job_that_is_requeued_against_our_will_does_not_run_twice() {
     let job = slurm.job("nbt_cyn");
     let stage = job.start("echo begun >>\"$HOME/requeued\"; sleep 60");
     let id = job.wait_for_state("RUNNING");
-    job.wait_for_file("requeued");
+    job.wait_for_line("requeued");
     slurm.admin(&format!("scontrol update jobid={id} requeue=1 && scontrol requeue {id}"));
     stage.finish().system_failed("not run a second time");
     assert_eq!(fs::read_to_string(job.home().join("requeued")).expect("a file"), "begun\n");
@@ -141,7 +141,7 @@ fn an_agent_that_is_started_again_runs_nothing() {
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann");
     let stage = job.start("echo ran >>\"$HOME/once\"; until [ -e \"$HOME/enough\" ]; do sleep 0.1; done");
-    job.wait_for_file("once");
+    job.wait_for_line("once");
     let agent = job.stage_directory().join("agent");
     let again = slurm.as_user("nbt_ann", &format!("timeout 20 sh {} 2>&1; echo $?", agent.display()));
     assert!(again.contains("not run a second time") && again.ends_with("75\n"), "{again}");

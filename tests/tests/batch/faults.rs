@@ -87,7 +87,7 @@ fn a_preempted_job_is_reported_as_such_and_the_script_is_not_run_again() {
     let slurm = Slurm::start();
     let job = slurm.job("nbt_bea").arguments("-p spare --exclusive");
     let stage = job.start("echo begun >>\"$HOME/spare\"; sleep 60");
-    job.wait_for_file("spare");
+    job.wait_for_line("spare");
     let urgent = slurm.job("nbt_cyn").arguments("-p urgent --exclusive");
     let other = urgent.start("echo went");
     let ended = stage.finish();

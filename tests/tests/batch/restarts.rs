@@ -84,7 +84,7 @@ fn a_controller_killed_right_after_a_submission_makes_no_success_and_no_second_r
     let slurm = Slurm::start();
     let job = slurm.job("nbt_ann");
     let stage = job.start("echo ran >>\"$HOME/ran\"; until [ -e \"$HOME/go\" ]; do sleep 0.1; done");
-    job.wait_for_file("ran");
+    job.wait_for_line("ran");
     slurm.stop("slurmctld", Signal::SIGKILL);
     slurm.start_controller();
     // Its id may now belong to another user's job.
