@@ -54,7 +54,7 @@ fn a_job_by_hand_runs_its_script_in_slurm_and_keeps_its_exit_code() {
         "--no-such-option",
         "ended with 1",
         // There is no prompt in an allocation that has ended: how to get another one.
-        "the job's allocation has ended; for one of the same size: salloc --ntasks=1 --time=5 srun --pty --overlap --nodes=1 --ntasks=1 nunbird exec enter /",
+        "the job's allocation has ended; after `exit`, for one of the same size: salloc --ntasks=1 --time=5 srun --pty --overlap --nodes=1 --ntasks=1 nunbird exec enter /",
         "prompt in none failed made\n",
     ] {
         assert!(out.contains(line), "{line}\n{out}");
