@@ -272,7 +272,7 @@ pub(crate) fn unchanged(image: Option<&Resolved>) -> Result<(), StageError> {
     let Some((image, known)) = image.and_then(|image| Some((image, image.state.as_ref()?))) else {
         return Ok(());
     };
-    let help = "run the job again, when nobody changes the image";
+    let help = "run the job again when the change of the image is complete";
     let path = Path::new(&image.for_create);
     match path.symlink_metadata() {
         Ok(meta) if state(&meta) == *known => Ok(()),

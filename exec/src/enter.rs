@@ -144,7 +144,7 @@ fn what_starts(handover: &Handover) -> Vec<String> {
     all
 }
 
-/// Nobody else works in it, runs in it or removes it as long as this is open.
+/// No other run or prompt uses it, and none removes it, as long as this is open.
 fn lock(found: &Kept) -> Result<File, Failure> {
     let failed = |e: io::Error| Failure::new(format!("cannot use {}: {e}", shown(found.all.path())));
     found.lock().map_err(failed)?.ok_or_else(|| {

@@ -351,7 +351,7 @@ fn nspawn(tree: &Path) -> Vec<OsString> {
     words
 }
 
-/// The same in a user namespace: root of the tree is nobody on the host. Owners in the tree stay as they are, by an idmapped mount.
+/// The same in a user namespace: root of the tree has no rights on the host. Owners in the tree stay as they are, by an idmapped mount.
 pub(super) fn in_own_ids(tree: &Path) -> Vec<OsString> {
     let mut words = nspawn(tree);
     words.extend(["--private-users=pick", "--private-users-ownership=map"].map(OsString::from));
