@@ -38,7 +38,7 @@ help:
 	@echo "make transcripts  write the system calls of the privileged program into docs/transcripts.md (root)"
 	@echo "make manual   write man pages and completions of nunbirdctl into packaging/"
 	@echo "make docs     the documents as a site with search, and the crates' documentation, in target/docs"
-	@echo "make build    build the ten programs for an installation"
+	@echo "make build    build the programs for an installation"
 	@echo "make install  install them: PREFIX=/opt/nunbird, DESTDIR=; as root without DESTDIR also with privilege"
 	@echo "make rpm      build both RPMs; ARCH=aarch64 of the programs of make cross"
 	@echo "make deb      build both Debian packages, likewise"
@@ -71,7 +71,7 @@ $(TOOLS)/bin/cargo-mutants:
 programs: setup
 	$(CARGO) build --locked --quiet --profile staging $(PROGRAMS) -p nunbird-counts
 
-# All ten programs, for a manual installation. `make test` uses the nunbird-compliance that cargo builds for the
+# All programs, for a manual installation. `make test` uses the nunbird-compliance that cargo builds for the
 # tests, and before they run: the tests on booted hosts install the package.
 SUITE = suite
 suite: programs
@@ -281,7 +281,7 @@ docs: $(TOOLS)/bin/mdbook
 $(TOOLS)/bin/mdbook:
 	$(CARGO) install --quiet --locked --root $(TOOLS) --no-default-features --features search mdbook@$(MDBOOK_VERSION)
 
-# All ten programs as the packages have them.
+# All programs as the packages have them.
 build:
 	$(CARGO) build --locked --release $(PROGRAMS)
 	$(CARGO) build --locked --profile suite -p nunbird-tests --bin nunbird-compliance

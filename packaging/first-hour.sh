@@ -1,6 +1,6 @@
 #!/bin/bash
 # Follows "First hour" of docs/admin-guide.md on a fresh booted host, and prints the time of each step:
-#   packaging/first-hour.sh PROGRAMS   directory with the ten programs, as `make suite` leaves them in target/staging
+#   packaging/first-hour.sh PROGRAMS   directory with the programs, as `make suite` leaves them in target/staging
 # The commands and files are read out of the guide, so the guide is what is tested; they are at the markers <!-- first hour: … -->. GitLab and
 # gitlab-runner are doubles (booted/gitlab.py): the second reads the runner's configuration that the guide says how to write.
 set -u

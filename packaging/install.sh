@@ -1,6 +1,6 @@
 #!/bin/sh
 # Lays an installation out, as `make install` and every package have it: packaging/install.sh PROGRAMS [DESTDIR]
-#   PROGRAMS  directory with the ten programs
+#   PROGRAMS  directory with the programs
 #   DESTDIR   directory to write below, / by default
 # In the environment: PREFIX (/opt/nunbird), and where the system looks: BINDIR, MANDIR, UNITDIR, SYSUSERSDIR, TMPFILESDIR, BASHDIR,
 # ZSHDIR, FISHDIR. BOOK is the documents as a site, from `make docs`, if they are to be installed. A configuration that exists stays. Nothing gets privilege: packaging/privilege.sh does that.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes a bill of materials of each of the ten programs, in CycloneDX's JSON, by cargo-cyclonedx: packaging/sbom.sh DIR
+# Writes a bill of materials of each program, in CycloneDX's JSON, by cargo-cyclonedx: packaging/sbom.sh DIR
 # The same sources give the same bytes: times as in packaging/source.sh.
 set -eu
 tree=$(cd "$(dirname "$0")/.." && pwd)

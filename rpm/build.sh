@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes both RPMs from this tree: rpm/build.sh [--prebuilt DIR] [--book DIR] [--arch ARCH] [--vendor | --source] [--out DIR]
-#   --prebuilt DIR  take the ten programs from DIR instead of building them
+#   --prebuilt DIR  take the programs from DIR instead of building them
 #   --arch ARCH     rpm's name of the programs' architecture, by default this host's
 #   --vendor        put the sources of all dependencies into the archive and build offline; also makes the source RPM
 #   --book DIR      documents as a site, from `make docs`, for /opt/nunbird/share/doc

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Tests the role: packaging/ansible/check.sh PROGRAMS [ANSIBLE]
-#   PROGRAMS  directory with the ten programs, as `make suite` leaves them in target/staging
+#   PROGRAMS  directory with the programs, as `make suite` leaves them in target/staging
 #   ANSIBLE   directory with ansible-playbook; without it ansible-core is installed from PyPI into a virtual environment that is removed
 # A booted host gets the example's play twice: the first changes it, the second changes nothing. Then a policy with an error, which is
 # refused and leaves the old one in place, and configurations of the runner that the role does not touch. No ssh: ansible's "ssh" is a script that enters the host's namespaces.

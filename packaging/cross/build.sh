@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds Nunbird's programs for an architecture and for every glibc from 2.28 on (RHEL 8): packaging/cross/build.sh ARCHITECTURE [PROFILE],
-# with x86_64, aarch64 or ppc64le. All ten are then in target/platforms/ARCHITECTURE. `make cross TARGET=ARCHITECTURE` installs what
+# with x86_64, aarch64 or ppc64le. All are then in target/platforms/ARCHITECTURE. `make cross TARGET=ARCHITECTURE` installs what
 # this needs: a target of rustup's, cargo-zigbuild, and zig, by CARGO_ZIGBUILD_ZIG_PATH. docs/building.md has the reasons.
 set -eu
 cd "$(dirname "$0")/../.."

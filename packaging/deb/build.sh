@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes both Debian packages: packaging/deb/build.sh [--prebuilt DIR] [--book DIR] [--arch ARCH] [--out DIR]
-#   --prebuilt DIR  take the ten programs from DIR instead of building them
+#   --prebuilt DIR  take the programs from DIR instead of building them
 #   --book DIR      documents as a site, from `make docs`, for /opt/nunbird/share/doc
 #   --arch ARCH     the programs' architecture, by Debian's name or the kernel's (arm64, aarch64), by default this host's
 #   --out DIR       where the packages go (target/deb)
