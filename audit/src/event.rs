@@ -3,7 +3,8 @@
 //! No field is ever a secret: there is none that could hold a token, a variable's value or a script's text.
 
 use nunbird_handover::{Amounts, Engine, JobLimits, JobSpec, RuleRef, Summary};
-use nunbird_sys::{clock, process};
+use nunbird_sys::clock;
+use nunbird_unprivileged::process;
 use serde::{Serialize, Serializer};
 use std::fmt::Write;
 

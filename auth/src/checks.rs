@@ -4,10 +4,10 @@ use crate::arguments::Call;
 use crate::context::Context;
 use crate::refusal::{Code, Refusal};
 use crate::store;
+use nunbird_accounts::shadow::Expiry;
+use nunbird_accounts::users::UserEntry;
 use nunbird_host::{Floor, System, runner};
 use nunbird_messages::Record;
-use nunbird_sys::shadow::Expiry;
-use nunbird_sys::users::UserEntry;
 
 /// The configuration that the caller names, if it names one, must be the one by which the job was admitted.
 ///

@@ -10,14 +10,14 @@ use crate::refusal::{Class, Code, Refusal};
 use crate::requests::{Serving, message};
 use crate::settings;
 use crate::store;
-use nunbird_drop::surrender::{self, Ids};
 use nunbird_files::foreign::Caller;
 use nunbird_host::{memory, runner};
-use nunbird_messages::{JobDirectory, Record, Untrusted, Usage};
+use nunbird_messages::{JobDirectory, Record, Untrusted, Usage, Version};
 use nunbird_requests::{
     Launch, MAX_REQUEST, MONITOR_FD, PEER_FD, RESPONSE_FD, RefusedBy, Reply, Request, Stage, StageEnd,
     StageKind, Start, Task,
 };
+use nunbird_surrender::{self as surrender, Ids};
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::kernel::Linux;
 use nunbird_sys::{exec, passing, process, signals};
@@ -287,10 +287,11 @@ fn start(
         None
     };
     Ok(Start {
+        version: Version,
         task,
         refused,
         privileges: context.privilege.source,
-        lack: context.privilege.explain_lack().to_owned(),
+        inert: process::has_no_new_privileges(),
         caller: context.privilege.caller.uid,
         decision_id: context.decision_id.clone(),
         unobfuscated: context.unobfuscated,

@@ -10,17 +10,16 @@ use crate::refusal::{Code, Refusal, clean, print, print_error};
 use crate::session::Session;
 use crate::shepherd::{self, Reach};
 use crate::sudo::Sudo;
+use nunbird_accounts::users::UserEntry;
 use nunbird_drop::launch::{Change, Launch as Launcher, Surroundings};
-use nunbird_drop::surrender::Ids;
-use nunbird_files::identity::FileIdentity;
-use nunbird_files::trusted::open_trusted;
+use nunbird_host::files;
 use nunbird_messages::{
     EXIT_CODE_FD, Envelope, HANDOVER_FD, Isolation, Record, SCRIPT_FD, SUMMARY_FD, SUMMARY_SIZE,
 };
 use nunbird_requests::{Launch, StageEnd, Status, Tidying};
+use nunbird_surrender::Ids;
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::signals::Waiter;
-use nunbird_sys::users::UserEntry;
 use nunbird_sys::{answer, exec, process};
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -214,10 +213,7 @@ fn launcher(
     opened: Opened,
     summary: Option<&File>,
 ) -> Result<Launcher, Refusal> {
-    let keeper = context.privilege.keeper();
-    let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| failed(&e))?;
-    let program = open_trusted(path, &context.privilege.trusted_owners()).map_err(|e| failed(&e))?;
-    drop(identity);
+    let program = files::open(path, context.privilege.rights()).map_err(|e| failed(&e))?;
     let program = exec::out_of_the_way(&program).map_err(|e| failed(&e))?;
     let handover = Envelope::plain(launch.message);
     let named = [

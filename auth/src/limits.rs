@@ -9,13 +9,13 @@ use crate::privilege::{NOBODY_AT_ALL, Privilege, Source};
 use crate::refusal::{Code, Refusal, clean, print_error};
 use nunbird_files::identity::FileIdentity;
 use nunbird_groups::{Answer, As, Gauge, Make, PROGRAM, Request, Systemd};
+use nunbird_host::files;
 use nunbird_messages::{Group, ProcessLimits, Record, Untrusted, Usage};
 use nunbird_requests::{Confine, Without};
 use nunbird_sys::capabilities::{CAP_SETGID, CAP_SETUID};
 use nunbird_sys::fork::Child;
 use nunbird_sys::{priority, process, rlimits, signals};
 use std::fmt::Display;
-use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -320,12 +320,7 @@ fn ask(
     request: &Request,
     patience: Duration,
 ) -> Result<(Answer, Vec<Gauge>), String> {
-    nunbird_groups::ask(&program(privilege)?, by, request, patience)
-}
-
-fn program(privilege: Privilege) -> Result<File, String> {
-    let path = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name(PROGRAM);
-    nunbird_host::files::open(&path, privilege.rights()).map_err(|e| e.to_string())
+    nunbird_groups::ask(&files::beside(PROGRAM, privilege.rights())?, by, request, patience)
 }
 
 fn unexpected(answer: Answer) -> String {

@@ -7,12 +7,12 @@ use crate::context::Context;
 use crate::limits::{Confines, Entry};
 use crate::privilege::{Privilege, Source};
 use crate::refusal::{Code, Refusal, clean, print, print_error};
+use nunbird_accounts::users::UserEntry;
 use nunbird_messages::{
     MAX_MACHINE_ANSWER, MAX_MACHINE_REQUEST, MachineAccount, MachineAnswer, MachineRequest, Record, Version,
 };
 use nunbird_sys::fork::fork_into;
 use nunbird_sys::kernel::{Kernel, Linux};
-use nunbird_sys::users::UserEntry;
 use nunbird_sys::{exec, process, signals};
 use nunbird_wire::{Message, read_frame, write_frame};
 use std::convert::Infallible;

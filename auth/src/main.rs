@@ -37,7 +37,6 @@ mod trace;
 use arguments::{Call, Request, USAGE};
 use context::Context;
 use inputs::Inputs;
-use nunbird_drop::surrender;
 use nunbird_host::refusal;
 use nunbird_messages::{ExitCodes, Untrusted};
 use nunbird_sys::{offspring, process};

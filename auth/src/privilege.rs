@@ -125,13 +125,4 @@ impl Privilege {
     pub(crate) fn trusted_owners(self) -> Vec<u32> {
         self.rights().trusted_owners()
     }
-
-    /// Why there may be no privilege where the configuration wants some.
-    pub(crate) fn explain_lack(self) -> &'static str {
-        if process::has_no_new_privileges() {
-            "no_new_privs is set (a container, or NoNewPrivileges= of a unit), so setuid and file capabilities are inert"
-        } else {
-            "nunbird-auth is neither setuid-root (mode 4750) nor has it cap_setuid and cap_setgid, or its file system is mounted nosuid"
-        }
-    }
 }

@@ -9,12 +9,12 @@ use crate::limits;
 use crate::refusal::{Class, Refusal};
 use crate::slots::{self, Wanted};
 use crate::store::{self, Store};
+use nunbird_accounts::users::UserEntry;
 use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
 use nunbird_host::{Destination, Fetch, Floor, Here, Places, System, Validate};
 use nunbird_messages::{Group, JobDirectory, Record};
 use nunbird_requests::{Confine, Confined, RefusedBy, Reply, Request, Slot, Status, Tidying};
-use nunbird_sys::users::UserEntry;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -29,7 +29,7 @@ const LONGEST_PAM: u64 = 300;
 /// The longest line of an event or for syslog, in bytes.
 const MAX_LINE: usize = 64 << 10;
 /// The longest answer that a program may give, in bytes.
-const MAX_OUTPUT: usize = 2 << 20;
+const MAX_OUTPUT: u64 = 2 << 20;
 
 /// The most places of events.
 const MAX_PLACES: usize = 3;

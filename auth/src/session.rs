@@ -11,8 +11,7 @@ use crate::refusal::{Code, Refusal};
 use crate::shepherd::{self, Reach};
 use crate::store;
 use nunbird_drop::launch::Launch as Launcher;
-use nunbird_files::identity::FileIdentity;
-use nunbird_files::trusted::open_trusted;
+use nunbird_host::files;
 use nunbird_messages::{
     CONTROL_FD, HANDOVER_FD, Keep, LAUNCHER_FD, REPORT_FD, Record, SessionOrder, SessionReport, SessionSpan,
     SessionTrouble, Version,
@@ -58,12 +57,8 @@ impl Session {
             return Ok(None);
         };
         context.privilege.source.check_pam().map_err(|e| failed(&e))?;
-        let program = {
-            let _identity = FileIdentity::assume(0, 0).map_err(|e| failed(&e))?;
-            // Beside this program: a record could name another tree of root's.
-            let path = std::env::current_exe().map_err(|e| failed(&e))?.with_file_name(PROGRAM);
-            open_trusted(&path, &context.privilege.trusted_owners()).map_err(|e| failed(&e))?
-        };
+        // Beside this program: a record could name another tree of root's.
+        let program = files::beside(PROGRAM, context.privilege.rights()).map_err(|e| failed(&e))?;
         let order = SessionOrder {
             version: Version,
             decision_id: record.decision_id.clone(),
@@ -84,7 +79,7 @@ impl Session {
             }),
         };
         Ok(Some(Session {
-            program: exec::out_of_the_way(&program).map_err(|e| failed(&e))?,
+            program,
             order: exec::sealed(c"nunbird-session", &order.to_bytes()).map_err(|e| failed(&e))?,
         }))
     }

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::privilege::{NOBODY_AT_ALL, Privilege, Source};
 use crate::refusal::{Code, Refusal};
 use crate::sandbox;
-use crate::surrender::{self, Failure};
+use nunbird_surrender::{self as surrender, Failure};
 use nunbird_sys::fork::{Child, Ended};
 use nunbird_sys::kernel::Linux;
 use nunbird_sys::memory::OwnProgram;

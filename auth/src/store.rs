@@ -14,8 +14,7 @@ use crate::refusal::{Code, Refusal};
 use nunbird_files::directory::{Directory, Lock};
 use nunbird_files::foreign::{self, Caller};
 use nunbird_files::identity::FileIdentity;
-use nunbird_files::trusted::open_trusted_directory;
-use nunbird_host::state_directory;
+use nunbird_host::{open_state, state_directory};
 use nunbird_messages::{Claim, JobDirectory, Keep, Now, Record};
 use nunbird_sys::clock;
 use nunbird_wire::Message;
@@ -81,25 +80,13 @@ impl Store {
     /// # Errors
     /// A system refusal when the directory is missing or another account could write in it.
     pub(crate) fn open(privilege: Privilege) -> Result<Self, Refusal> {
-        let keeper = privilege.keeper();
         let refuse = |detail: &dyn Display| {
             Refusal::system(Code::RecordStore, "Nunbird's job records on this host cannot be used", detail)
         };
-        let path = state_directory(privilege.rights(), PRIVILEGED, UNPRIVILEGED).map_err(|e| refuse(&e))?;
-        let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| refuse(&e))?;
-        let owners = privilege.trusted_owners();
-        let fd = open_trusted_directory(&path, &owners)
-            .map_err(|e| refuse(&format!("{e} (the package makes {PRIVILEGED}, mode 0700)")))?;
-        drop(identity);
-        let directory = Directory::new(fd);
-        let (uid, _, mode) = directory.owner().map_err(|e| refuse(&e))?;
-        if uid != keeper.uid || mode & 0o077 != 0 {
-            let shown = path.display();
-            return Err(refuse(&format!(
-                "{shown}: owned by uid {uid}, mode {mode:04o}; it must be mode 0700"
-            )));
-        }
-        Ok(Store { directory, keeper, caller: privilege.caller, is_keeper: Cell::new(false) })
+        let rights = privilege.rights();
+        let path = state_directory(rights, PRIVILEGED, UNPRIVILEGED).map_err(|e| refuse(&e))?;
+        let directory = open_state(&path, rights, PRIVILEGED).map_err(|e| refuse(&e))?;
+        Ok(Store { directory, keeper: rights.keeper, caller: privilege.caller, is_keeper: Cell::new(false) })
     }
 
     /// The record of this job, live or not.

@@ -10,7 +10,6 @@ use crate::opened::{Opened, could_not_start};
 use crate::privilege::Privilege;
 use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::shepherd::{self, Reach};
-use nunbird_drop::relay;
 use nunbird_messages::{Record, SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder, Version};
 use nunbird_requests::Launch;
 use nunbird_sys::fork::{Child, Ended, fork_into};
@@ -147,7 +146,9 @@ impl Sudo {
         let child = fork_into(|| {
             // With its own copy open it would never see the parent's end close.
             drop(ends.take());
-            let became = output.map_or(Ok(()), exec::output_to).and_then(|()| gate.read_exact(&mut [0]));
+            let became = output
+                .map_or(Ok(()), |output| exec::outputs_to(output, output))
+                .and_then(|()| gate.read_exact(&mut [0]));
             match became.and_then(|()| become_sudo(&theirs, &argv, confines, context.privilege)) {
                 Ok(never) => match never {},
                 Err(error) => {
@@ -183,7 +184,7 @@ fn how_it_ended(socket: UnixStream, ended: Ended) -> Result<Ended, Refusal> {
     let said = answer::what_is_there(PipeReader::from(OwnedFd::from(socket)), MAX_WORDS);
     match said.map_err(|e| could_not_start("answer of the launcher's parent", &e))?.as_slice() {
         // sudo ends as its child did, but for a signal that it catches itself.
-        [b'b', kind, number] => Ok(relay::ended(*kind, *number).unwrap_or(ended)),
+        [b'b', kind, number] => Ok(Ended::of([*kind, *number]).unwrap_or(ended)),
         [b'b', ..] => Ok(ended),
         _ => Err(failed(&format!(
             "sudo ended as {ended:?} before the launcher began; its words stand in the job log"

@@ -3,6 +3,7 @@
 
 use crate::host::group_name;
 use crate::{fetched, floor_facts, programs};
+use nunbird_accounts::users;
 use nunbird_files::foreign::Caller;
 use nunbird_handover::Code;
 use nunbird_host::{Floor, Here, Rights, System};
@@ -17,7 +18,6 @@ use nunbird_policy::{
     ProjectFacts, ServerUser, Subject, Validation, projects_answer,
 };
 use nunbird_sys::capabilities::Capabilities;
-use nunbird_sys::users;
 use nunbird_token::{Admitted, JobToken, JobUser, MAX_RESPONSE, Rejection};
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};

@@ -1,10 +1,10 @@
 //! What the configuration allows and `/etc/nunbird/floor` does not.
 
 use crate::finding::Finding;
+use nunbird_accounts::users;
 use nunbird_files::foreign::Caller;
 use nunbird_host::{Floor, Here, Rights};
 use nunbird_policy::{Downscope, Policy, own_directory};
-use nunbird_sys::users;
 use std::path::Path;
 
 pub(crate) const FILE: &str = "/etc/nunbird/floor";

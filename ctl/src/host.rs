@@ -1,11 +1,11 @@
 //! The hosts that decisions are made for: this one, and the one that a test describes.
 
 use crate::people::{self, PeopleStore};
+use nunbird_accounts::users;
 use nunbird_handover::Code;
 use nunbird_policy::{
     AccountFacts, Downscope, Host, HostError, LocalFacts, MapFile, Policy, ServerUser, Subject,
 };
-use nunbird_sys::users;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};

@@ -211,7 +211,7 @@ fn accounts(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
         }
     }
     for (group, denies) in groups {
-        if nunbird_sys::users::group_by_name(group).ok().flatten().is_some() {
+        if nunbird_accounts::users::group_by_name(group).ok().flatten().is_some() {
             continue;
         }
         let help = "check the spelling, or the name service";
@@ -225,7 +225,9 @@ fn accounts(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
             Finding::remark("group", format!("this host has no group `{group}`, so it has no members"), help)
         });
     }
-    if policy.downscope != Downscope::None && nunbird_sys::users::by_name(runner).ok().flatten().is_none() {
+    if policy.downscope != Downscope::None
+        && nunbird_accounts::users::by_name(runner).ok().flatten().is_none()
+    {
         findings.push(Finding::remark(
             "runner-user",
             format!("this host has no account `{runner}` that could run gitlab-runner"),
@@ -248,7 +250,7 @@ fn validation_program(validation: &Validation, owners: &[u32], findings: &mut Ve
     if validation.script.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 == 0) {
         error(format!("{shown}: not executable, so every job is denied"), "chmod +x");
     }
-    if nunbird_sys::users::by_name(&validation.user).ok().flatten().is_none() {
+    if nunbird_accounts::users::by_name(&validation.user).ok().flatten().is_none() {
         let what = format!("this host has no account `{}`, so every job is denied", validation.user);
         error(what, "set validation.user to an account of this host");
     }

@@ -8,6 +8,7 @@ use crate::files;
 use crate::host::ThisHost;
 use crate::output::{CtlError, DENIED, FAILURE, Format, OK, print, print_json};
 use crate::time;
+use nunbird_accounts::users;
 use nunbird_container::images::{Pruned, StoredImage, Which, list, place, prune, prune_cache, pull};
 use nunbird_container::{Failure, JobUse};
 use nunbird_handover::{
@@ -17,7 +18,7 @@ use nunbird_handover::{
 use nunbird_judge::{containers, registries};
 use nunbird_policy::{AccountFacts, ContainerPolicy, Directories, Host, Job, Policy, data_dir};
 use nunbird_stage::signals::Signals;
-use nunbird_sys::{clock, process, random, users};
+use nunbird_sys::{clock, process, random};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

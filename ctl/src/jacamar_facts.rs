@@ -145,7 +145,7 @@ fn trusted(program: &Path) -> io::Result<File> {
 
 /// What a copy of the program says to `--version`.
 fn ask(program: &File) -> io::Result<String> {
-    let copy = exec::sealed_program(c"jacamar", program, LARGEST, &mut vec![0; 64 << 10], |_| {})?;
+    let copy = foreign::sealed_program(c"jacamar", program, LARGEST, &mut vec![0; 64 << 10], |_| {})?;
     let (output, output_end) = io::pipe()?;
     let (errors, errors_end) = io::pipe()?;
     let adoption = Adoption::begin()?;

@@ -51,6 +51,7 @@ mod migrate;
 mod output;
 mod owner;
 mod pam_facts;
+mod patient;
 mod people;
 mod programs;
 mod replace;

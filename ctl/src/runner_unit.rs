@@ -8,12 +8,12 @@
 
 use crate::finding::Finding;
 use crate::host_facts::JOBS;
+use crate::patient;
 use crate::runner_config::Service;
 use crate::systemd::{self, Properties};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nunbird_cgroup::{Amounts, DiskAmounts, Way};
 use nunbird_policy::{CgroupDriver, Downscope, Limits, Policy, RuleOutcome};
-use nunbird_sys::patient;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;

@@ -2,8 +2,8 @@
 //! their account's (subuid(5)).
 
 use crate::finding::Finding;
+use nunbird_accounts::users;
 use nunbird_policy::{Policy, RuleOutcome, RunAs};
-use nunbird_sys::users;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

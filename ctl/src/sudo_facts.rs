@@ -52,7 +52,7 @@ fn sudoers(file: &Path, launcher: &Path, runner: &str, findings: &mut Vec<Findin
         error(what, help);
     }
     for group in run_as_groups(&text) {
-        if nunbird_sys::users::group_by_name(group).ok().flatten().is_none() {
+        if nunbird_accounts::users::group_by_name(group).ok().flatten().is_none() {
             error(
                 format!("no group `{group}`, so sudo runs no job"),
                 "groupadd, and add the users whose jobs run here",

@@ -16,8 +16,8 @@ use nunbird_judge::{Course, Judged, Proof, batch, containers, judgement, people,
 use nunbird_messages::{AccountIds, Group, Machine, MachineBind, Record, Version};
 use nunbird_policy::{MACHINES, Rule};
 use nunbird_requests::{Reply, Request, Slot};
-use nunbird_sys::process;
 use nunbird_token::Admitted;
+use nunbird_unprivileged::process;
 use nunbird_wire::Message;
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -1,13 +1,13 @@
 //! The way to `nunbird-auth`.
 
+use nunbird_accounts::shadow::Expiry;
+use nunbird_accounts::users::{GroupEntry, UserEntry};
 use nunbird_host::refusal::{Class, Code, Refusal};
 use nunbird_host::{
     Destination, Fetch, Nologin, OwnFile, PersonFile, Report, System, Turn, Unfetched, Validate,
 };
 use nunbird_requests::{Launch, MAX_REPLY, MONITOR_FD, RefusedBy, Reply, Request, Start, Task};
 use nunbird_sys::memory::OwnProgram;
-use nunbird_sys::shadow::Expiry;
-use nunbird_sys::users::{GroupEntry, UserEntry};
 use nunbird_sys::{inherited, passing};
 use nunbird_unprivileged::waiting;
 use nunbird_wire::{Message, read_frame, write_frame};

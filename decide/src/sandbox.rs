@@ -5,6 +5,7 @@
 
 use nunbird_filter::{ALLOW, Filter, Rule};
 use nunbird_sys::{process, syscall};
+use nunbird_unprivileged::process::{forbid_processes, forbid_resources};
 use std::io;
 
 /// Memory, time, randomness (the signature code may ask), reading and writing what is open, and ending.
@@ -61,9 +62,9 @@ pub(crate) fn enter(part: Part) -> io::Result<()> {
     process::forbid_inspection()?;
     process::no_new_privileges()?;
     match part {
-        Part::Verifier => process::forbid_resources()?,
+        Part::Verifier => forbid_resources()?,
         // It gets descriptors through its socket, and prints to what may be a file.
-        Part::Decider => process::forbid_processes(SECONDS)?,
+        Part::Decider => forbid_processes(SECONDS)?,
     }
     filter(part).enforce()
 }

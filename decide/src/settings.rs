@@ -47,10 +47,18 @@ fn source(path: &Path, file: File) -> Result<SourceFile, String> {
 
 fn check_privilege(policy: &Policy, start: &Start, path: &Path) -> Result<(), String> {
     if policy.downscope == Downscope::Setuid && start.privileges == Privileges::None {
-        return Err(format!("{} demands a change of user, but {}", path.display(), start.lack));
+        let lack = match start.inert {
+            true => {
+                "no_new_privs is set (a container, or NoNewPrivileges= of a unit), so setuid and file capabilities are inert"
+            }
+            false => {
+                "nunbird-auth is neither setuid-root (mode 4750) nor has it cap_setuid and cap_setgid, or its file system is mounted nosuid"
+            }
+        };
+        return Err(format!("{} demands a change of user, but {lack}", path.display()));
     }
     if policy.downscope == Downscope::Sudo {
-        start.privileges.check_sudo()?;
+        check_sudo(start.privileges)?;
     }
     if policy.pam.is_some() {
         start.privileges.check_pam()?;
@@ -62,4 +70,31 @@ fn check_privilege(policy: &Policy, start: &Start, path: &Path) -> Result<(), St
         ));
     }
     Ok(())
+}
+
+/// Whether the program was started as `downscope = "sudo"` wants it: a setuid bit or capabilities would run all of it, for nothing, with privilege.
+fn check_sudo(privileges: Privileges) -> Result<(), String> {
+    match privileges {
+        Privileges::None => Ok(()),
+        other => Err(format!(
+            "`downscope = \"sudo\"` is for a nunbird-auth without privilege, and this one has its own from: {}; run \
+             gitlab-runner as an account of its own and nunbird-auth with mode 0755 (setcap -r), or write \
+             `downscope = \"setuid\"`",
+            other.name()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_sudo;
+    use nunbird_requests::Privileges;
+
+    #[test]
+    fn only_a_program_without_privilege_leaves_the_change_of_user_to_sudo() {
+        assert_eq!(check_sudo(Privileges::None), Ok(()));
+        for source in [Privileges::Root, Privileges::Setuid, Privileges::FileCapabilities] {
+            assert!(check_sudo(source).is_err_and(|why| why.contains(source.name())), "{source:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use nunbird_host::refusal::Refusal;
 use nunbird_judge::{account, place};
 use nunbird_policy::{AccountFacts, Directories};
 use nunbird_requests::{Reply, Request, Tidying};
-use nunbird_sys::process;
+use nunbird_unprivileged::process;
 use std::collections::BTreeSet;
 
 /// Has them tidied.

@@ -3,10 +3,10 @@
 //! Called in a forked child of the privileged program; the parent stays and waits.
 
 use crate::isolation;
-use crate::surrender::{self, Failure, Ids, Step};
 use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
 use nunbird_messages::Isolation;
+use nunbird_surrender::{self as surrender, Failure, Ids, Step};
 use nunbird_sys::kernel::Linux;
 use nunbird_sys::process;
 use nunbird_sys::rlimits::Limits;

@@ -9,5 +9,3 @@
 
 mod isolation;
 pub mod launch;
-pub mod relay;
-pub mod surrender;

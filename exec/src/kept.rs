@@ -14,7 +14,7 @@ use nunbird_handover::{Handover, Untrusted};
 use nunbird_stage::StageError;
 use nunbird_stage::directory::Directory;
 use nunbird_stage::error::shown;
-use nunbird_sys::process::short_host_name;
+use nunbird_unprivileged::process::short_host_name;
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek};
@@ -400,7 +400,7 @@ mod tests {
     use nix::fcntl::OFlag;
     use nunbird_handover::Workspace;
     use nunbird_stage::directory::Directory;
-    use nunbird_sys::process::short_host_name;
+    use nunbird_unprivileged::process::short_host_name;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
     use std::path::{Path, PathBuf};

@@ -26,7 +26,7 @@ use nunbird_stage::directory::Directory;
 use nunbird_stage::error::shown;
 use nunbird_stage::trees::{remove_deep_tree, remove_tree};
 use nunbird_stage::ways::judge;
-use nunbird_sys::process::short_host_name;
+use nunbird_unprivileged::process::short_host_name;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -365,7 +365,7 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 mod tests {
     use super::Place;
     use crate::record::Record;
-    use nunbird_sys::process::short_host_name;
+    use nunbird_unprivileged::process::short_host_name;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;

@@ -7,13 +7,13 @@ use crate::failure::Failure;
 use crate::job::{AskedImage, AskedService, Job};
 use crate::variables::{Values, Variables};
 use nix::unistd::{getgid, getuid};
+use nunbird_accounts::users;
 use nunbird_handover::{
     Account, Batch, CONTAINER_STAGES, CacheBounds, Container, CredentialHelpers, ENGINES, Engine, Image,
     PullPolicy, SCHEDULERS, Scheduler, Service, Untrusted, UserText,
 };
 use nunbird_policy::ImageName;
 use nunbird_stage::small_files;
-use nunbird_sys::users;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

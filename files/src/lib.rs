@@ -9,7 +9,5 @@ pub mod directory;
 pub mod foreign;
 pub mod identity;
 pub mod lines;
-pub mod outputs;
-pub mod own_file;
 pub mod provision;
 pub mod trusted;

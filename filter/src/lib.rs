@@ -1,6 +1,6 @@
 //! Filters of system calls: rules, and their translation into the kernel's programs of classic BPF.
 //!
-//! `nunbird-auth`, `nunbird-decide`, `nunbird-session` and `nunbird-validate` build the filters here that they put in force for
+//! `nunbird-auth`, `nunbird-decide` and `nunbird-session` build the filters here that they put in force for
 //! themselves or for a job. A program knows one architecture: calls of any other end the process, and so nothing gets past a
 //! rule by another number for the same call. What an argument is compared with has 32 bits, because the kernel reads no more of
 //! the arguments that rules ask about: a rule that read all 64 could be avoided by a bit that the kernel ignores

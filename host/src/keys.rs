@@ -2,14 +2,15 @@
 
 use crate::memory;
 use crate::rights::Rights;
-use nunbird_drop::surrender::{self, Ids};
 use nunbird_files::directory::Directory;
 use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
 use nunbird_files::trusted::open_trusted_directory;
+use nunbird_surrender::{self as surrender, Ids};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::kernel::Linux;
 use nunbird_sys::{answer, exec, process};
+use nunbird_wire::layout;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -38,10 +39,12 @@ pub struct Fetch {
     /// Its standard input; none for `/dev/null`.
     pub input: Option<Vec<u8>>,
     /// The most that it may print, in bytes.
-    pub limit: usize,
+    pub limit: u64,
     /// How long it may take.
     pub patience: Duration,
 }
+
+layout!(Fetch { directory, writes, program, argv, input, limit, patience });
 
 /// No answer of `nunbird-keys`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct Unfetched {
     /// For the admin.
     pub why: String,
 }
+
+layout!(Unfetched { possible, why });
 
 /// Reads a file of the keys directory.
 pub(crate) fn read(directory: &Path, name: &str, rights: Rights) -> Result<Vec<u8>, String> {
@@ -124,7 +129,8 @@ fn run(fetch: &Fetch, owner: Caller, rights: Rights) -> Result<Vec<u8>, String> 
     })
     .map_err(failed)?;
     drop(writer);
-    let said = answer::read_to_end(reader, fetch.limit, fetch.patience);
+    let said =
+        answer::read_to_end(reader, usize::try_from(fetch.limit).unwrap_or(usize::MAX), fetch.patience);
     if said.is_err() {
         let _already_gone = child.kill_as(runs_as.uid);
     }
@@ -151,10 +157,10 @@ fn become_fetcher(
     process::end_after(SECONDS);
     memory::bound(rights)?;
     match input {
-        Some(file) => exec::input_from(file)?,
+        Some(file) => exec::input_is(file)?,
         None => process::null_stdin()?,
     }
-    exec::output_to(output)?;
+    exec::outputs_to(output, output)?;
     let surrendered = if rights.can_change_user {
         let ids = Ids { uid: owner.uid, gid: owner.gid, groups: Vec::new() };
         surrender::become_user(&mut Linux, &ids)

@@ -8,6 +8,8 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod ancestry;
+mod as_user;
 pub mod files;
 mod floor;
 mod here;
@@ -24,6 +26,7 @@ mod system;
 pub mod unverified;
 mod validation;
 
+pub use as_user::Doubt;
 pub use floor::Floor;
 pub use here::Here;
 pub use keys::{Fetch, Unfetched};
@@ -31,7 +34,7 @@ pub use nologin::Nologin;
 pub use own_file::OwnFile;
 pub use people::{PEOPLE_DIR, PersonFile, UNPRIVILEGED_PEOPLE_DIR};
 pub use places::{Destination, Places, Sockets, to_syslog, turn};
-pub use rights::{Rights, state_directory, state_path};
+pub use rights::{Rights, open_state, state_directory, state_path};
 pub use system::System;
 pub use unverified::Turn;
 pub use validation::{End, MAX_VALIDATION_OUTPUT, Report, Said, Validate};

@@ -3,6 +3,7 @@
 use crate::files;
 use crate::rights::Rights;
 use nunbird_files::trusted::Distrust;
+use nunbird_wire::layout;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,8 @@ pub struct Nologin {
     /// Its beginning, where the file is root's own; empty otherwise.
     pub text: String,
 }
+
+layout!(Nologin { file, text });
 
 pub(crate) fn look(rights: Rights) -> Result<Option<Nologin>, String> {
     for file in FILES.map(Path::new) {

@@ -1,35 +1,28 @@
 //! A file of the user's own, read by a forked child that has become the user for good: no privilege meets the user's files, and a home
 //! directory on a network file system that does not trust root is read all the same.
 
+use crate::as_user::{self, Doubt};
 use crate::memory;
 use crate::rights::Rights;
-use nunbird_drop::surrender::{self, Ids};
-use nunbird_files::own_file::{self, Doubt};
-use nunbird_sys::fork::{Child, Ended, fork_into};
+use nunbird_accounts::users::UserEntry;
+use nunbird_surrender::{self as surrender, Ids};
+use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::kernel::Linux;
-use nunbird_sys::users::UserEntry;
 use nunbird_sys::{answer, process, signals};
+use nunbird_wire::{Message, choice};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a home directory may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// When the child ends itself, where no process may signal it, in seconds.
 const SECONDS: u32 = 3;
+/// What comes before the content in the child's answer, in bytes: the kind and the length.
+const HEAD: usize = 5;
 /// How long a child that was killed is waited for: one that a dead server holds may never end.
 const END: Duration = Duration::from_millis(200);
-
-/// The child's byte for each doubt.
-const DOUBTS: [(u8, Doubt); 6] = [
-    (b'h', Doubt::Home),
-    (b'u', Doubt::Unreadable),
-    (b'k', Doubt::Kind),
-    (b'o', Doubt::Owner),
-    (b'w', Doubt::Writable),
-    (b's', Doubt::Size),
-];
 
 /// What became of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +34,8 @@ pub enum OwnFile {
     /// Its content, which the user has written.
     Content(Vec<u8>),
 }
+
+choice!(OwnFile { 0 => Missing, 1 => Doubted(doubt), 2 => Content(content) });
 
 /// Reads `inside` of the account's home directory, of at most `limit` bytes.
 ///
@@ -58,26 +53,19 @@ pub(crate) fn read(
     let child = fork_into(|| i32::from(answer(account, inside, limit, rights, parent, &writer).is_err()))
         .map_err(|e| failed(&format!("fork: {e}")))?;
     drop(writer);
-    let most = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
+    let most = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(HEAD);
     match answer::read_to_end(reader, most, PATIENCE) {
         Ok(bytes) => {
             let ended = child.wait().map_err(|e| failed(&e))?;
-            let decoded = decode(bytes).filter(|_| ended == Ended::Exited(0));
-            decoded.ok_or_else(|| failed(&format!("the child that reads as the user ended badly: {ended:?}")))
+            let file = OwnFile::from_bytes(&bytes).ok().filter(|_| ended == Ended::Exited(0));
+            file.ok_or_else(|| failed(&format!("the child that reads as the user ended badly: {ended:?}")))
         }
         Err(e) => {
             let _already_gone = child.kill_as(account.uid);
-            reap(&child);
+            // Unless its file system holds it.
+            let _reaped = child.wait_at_most(END);
             Err(failed(&format!("no answer from the home directory: {e}")))
         }
-    }
-}
-
-/// Waits for a killed child, unless its file system holds it.
-fn reap(child: &Child) {
-    let deadline = Instant::now() + END;
-    while matches!(child.poll(), Ok(None)) && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -103,25 +91,10 @@ fn answer(
     process::forbid_inspection()?;
     process::no_new_privileges()?;
     process::die_with_parent(signals::KILL, parent)?;
-    let word = match own_file::read(&account.home, inside, account.uid, limit) {
-        Ok(None) => vec![b'N'],
-        Ok(Some(content)) => [b"R", content.as_slice()].concat(),
-        Err(doubt) => {
-            let word = DOUBTS.iter().find(|(_, known)| *known == doubt).map_or(b'u', |(word, _)| *word);
-            vec![b'D', word]
-        }
+    let file = match as_user::read(&account.home, inside, account.uid, limit) {
+        Ok(content) => content.map_or(OwnFile::Missing, OwnFile::Content),
+        Err(doubt) => OwnFile::Doubted(doubt),
     };
     let mut pipe = pipe;
-    pipe.write_all(&word)
-}
-
-fn decode(mut bytes: Vec<u8>) -> Option<OwnFile> {
-    match bytes.as_slice() {
-        [b'N'] => Some(OwnFile::Missing),
-        [b'D', word] => {
-            DOUBTS.iter().find(|(known, _)| known == word).map(|(_, doubt)| OwnFile::Doubted(*doubt))
-        }
-        [b'R', ..] => Some(OwnFile::Content(bytes.split_off(1))),
-        _ => None,
-    }
+    pipe.write_all(&file.to_bytes())
 }

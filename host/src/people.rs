@@ -4,11 +4,11 @@
 //! `~/.local/state/nunbird/people`. One file for each account and server, so that a lookup reads one line, and that the
 //! first of two jobs at once is decided by link(2).
 
-use crate::rights::{Rights, state_directory, state_path};
+use crate::rights::{Rights, open_state, state_directory, state_path};
 use nunbird_files::directory::Directory;
 use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
-use nunbird_files::trusted::open_trusted_directory;
+use nunbird_wire::layout;
 use std::io;
 use std::path::PathBuf;
 
@@ -27,6 +27,8 @@ pub struct PersonFile {
     /// Its content.
     pub bytes: Vec<u8>,
 }
+
+layout!(PersonFile { path, bytes });
 
 /// The store, opened.
 #[derive(Debug)]
@@ -58,18 +60,8 @@ impl People {
     }
 
     fn at(path: PathBuf, rights: Rights) -> Result<Self, String> {
-        let keeper = rights.keeper;
-        let explain = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-        let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| explain(&e))?;
-        let fd = open_trusted_directory(&path, &rights.trusted_owners())
-            .map_err(|e| format!("{e} (the package makes {PEOPLE_DIR}, mode 0700)"))?;
-        drop(identity);
-        let directory = Directory::new(fd);
-        let (uid, _, mode) = directory.owner().map_err(|e| explain(&e))?;
-        if uid != keeper.uid || mode & 0o077 != 0 {
-            return Err(explain(&format!("owned by uid {uid}, mode {mode:04o}; it must be mode 0700")));
-        }
-        Ok(People { directory, keeper, path })
+        let directory = open_state(&path, rights, PEOPLE_DIR)?;
+        Ok(People { directory, keeper: rights.keeper, path })
     }
 
     fn find(&self, name: &str) -> Result<Option<PersonFile>, String> {

@@ -12,6 +12,7 @@ use nunbird_files::identity::FileIdentity;
 use nunbird_files::lines::Lines;
 use nunbird_files::trusted::open_trusted_directory;
 use nunbird_sys::clock;
+use nunbird_wire::choice;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -40,6 +41,8 @@ pub enum Destination {
     /// A daemon by a stream with octet counting (RFC 6587).
     Tcp(SocketAddr),
 }
+
+choice!(Destination { 0 => File(path), 1 => Journal, 2 => Syslog, 3 => Udp(address), 4 => Tcp(address) });
 
 impl Display for Destination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,10 +1,14 @@
 //! As whom files are opened and children run.
 
+use nunbird_accounts::users;
+use nunbird_files::directory::Directory;
 use nunbird_files::foreign::Caller;
-use nunbird_sys::users;
+use nunbird_files::identity::FileIdentity;
+use nunbird_files::trusted::open_trusted_directory;
+use std::fmt::Display;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the process that judges may do, and for which `nunbird-auth` it judges.
 #[derive(Debug, Clone, Copy)]
@@ -52,4 +56,23 @@ pub fn state_path(rights: Rights, privileged: &str, unprivileged: &str) -> io::R
     let user = users::by_uid(rights.caller.uid)?.ok_or(io::ErrorKind::NotFound)?;
     // The home may be reached by a link (/home -> /data/home): it is the user's own, so follow it.
     Ok(user.home.canonicalize()?.join(unprivileged))
+}
+
+/// Opens such a directory, which must be the keeper's alone (mode 0700). `privileged` is where the package makes it.
+///
+/// # Errors
+/// Why it cannot be used, for the admin.
+pub fn open_state(path: &Path, rights: Rights, privileged: &str) -> Result<Directory, String> {
+    let keeper = rights.keeper;
+    let explain = |e: &dyn Display| format!("{}: {e}", path.display());
+    let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| explain(&e))?;
+    let fd = open_trusted_directory(path, &rights.trusted_owners())
+        .map_err(|e| format!("{e} (the package makes {privileged}, mode 0700)"))?;
+    drop(identity);
+    let directory = Directory::new(fd);
+    let (uid, _, mode) = directory.owner().map_err(|e| explain(&e))?;
+    if uid != keeper.uid || mode & 0o077 != 0 {
+        return Err(explain(&format!("owned by uid {uid}, mode {mode:04o}; it must be mode 0700")));
+    }
+    Ok(directory)
 }

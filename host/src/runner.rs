@@ -3,8 +3,8 @@
 //! A runner that was killed ends no job, calls no clean-up, and does not come back for either: GitLab gives the job up, and may start it
 //! again. Process ids are compared within one boot and one pid namespace alone; what cannot be compared is not gone.
 
+use crate::ancestry::{self, Process};
 use nunbird_messages::{Now, Record, Runner, RunnerProcess};
-use nunbird_sys::ancestry::{self, Process};
 use std::io;
 
 /// The runner that called this process; none where the kernel does not show it.

@@ -5,8 +5,8 @@ use crate::nologin::Nologin;
 use crate::own_file::OwnFile;
 use crate::people::PersonFile;
 use crate::validation::{Report, Validate};
-use nunbird_sys::shadow::Expiry;
-use nunbird_sys::users::{GroupEntry, UserEntry};
+use nunbird_accounts::shadow::Expiry;
+use nunbird_accounts::users::{GroupEntry, UserEntry};
 use std::fs::File;
 use std::path::Path;
 

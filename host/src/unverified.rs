@@ -6,6 +6,7 @@
 //! refusals out of the audit file in this way, as it can by ending the process before it writes.
 
 use nunbird_files::directory::Directory;
+use nunbird_wire::choice;
 use std::io;
 
 /// Refusals of one runner account that are written in a minute.
@@ -21,6 +22,8 @@ pub enum Turn {
     /// Too many were in this minute; it is counted.
     LeaveOut,
 }
+
+choice!(Turn { 0 => Write(left_out), 1 => LeaveOut });
 
 /// Counts a refusal of this runner account at this time, in seconds since the epoch.
 ///

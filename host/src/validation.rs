@@ -1,15 +1,16 @@
 //! The site's validation program: opened as root, and run by `nunbird-validate`, which leaves nothing of it behind.
 
 use crate::rights::Rights;
+use nunbird_accounts::users;
 use nunbird_sys::capabilities::{self, CAP_SETGID, CAP_SETUID, Capabilities};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::kernel::{Kernel, Linux};
-use nunbird_sys::{answer, exec, process, users};
-use nunbird_wire::Message;
+use nunbird_sys::{answer, exec, process};
 use nunbird_wire::validation::{
     Account, MAX_ORDER, MAX_REPORT, ORDER_FD, Order, PROGRAM_FD, REPORT_FD, Report as Answer,
 };
 pub use nunbird_wire::validation::{End, MAX_OUTPUT as MAX_VALIDATION_OUTPUT, Said};
+use nunbird_wire::{Message, Version, layout};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::File;
@@ -53,11 +54,15 @@ pub struct Report {
     pub said: Said,
 }
 
+layout!(Validate { script, sha256, user, argv, environment, seconds });
+layout!(Report { uid, said });
+
 pub(crate) fn run(call: &Validate, rights: Rights) -> Result<Report, String> {
     let script = crate::files::open(&call.script, rights).map_err(|e| e.to_string())?;
     let account = account(&call.user, rights)?;
     let uid = account.uid;
     let order = Order {
+        version: Version,
         sha256: call.sha256.clone(),
         account,
         argv: call.argv.clone(),
@@ -67,10 +72,8 @@ pub(crate) fn run(call: &Validate, rights: Rights) -> Result<Report, String> {
     let failed = |e: &dyn std::fmt::Display| format!("{PROGRAM}: {e}");
     let program = crate::files::beside(PROGRAM, rights).map_err(|e| failed(&e))?;
     let report = supervised(&program, &order.to_bytes(), &script, order.seconds, rights);
-    match report.map_err(|e| failed(&e))? {
-        Answer::Said(said) => Ok(Report { uid, said }),
-        Answer::Trouble(why) => Err(why),
-    }
+    let said = report.map_err(|e| failed(&e))?.outcome?;
+    Ok(Report { uid, said })
 }
 
 /// The account that the program runs as.
@@ -121,7 +124,7 @@ fn supervised(
         let _reaped = child.wait_at_most(LAST_MOMENTS);
     }
     match (said?, ended) {
-        (said, Some(Ended::Exited(0))) => Answer::from_bytes(&said).map_err(io::Error::other),
+        (said, Some(Ended::Exited(0))) => Answer::parse(&said).map_err(io::Error::other),
         (_, ended) => Err(io::Error::other(format!("it ended as {ended:?}"))),
     }
 }

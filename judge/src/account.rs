@@ -2,13 +2,13 @@
 
 use crate::people;
 use crate::refusal::{Code, Refusal};
+use nunbird_accounts::shadow::Expiry;
+use nunbird_accounts::users::GroupEntry;
 use nunbird_handover::Untrusted;
 use nunbird_host::{System, files};
 use nunbird_policy::{
     AccountFacts, Accounts, Host, HostError, MapFile, Policy, ServerUser, Subject, Violation,
 };
-use nunbird_sys::shadow::Expiry;
-use nunbird_sys::users::GroupEntry;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;

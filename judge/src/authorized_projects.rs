@@ -4,8 +4,7 @@
 //! process.
 
 use crate::refusal::{Code, Refusal, print_error};
-use nunbird_files::own_file::Doubt;
-use nunbird_host::{OwnFile, System};
+use nunbird_host::{Doubt, OwnFile, System};
 use nunbird_policy::{AuthorizedProjects, MAX_AUTHORIZED_PROJECTS, ProjectsAnswer};
 use std::path::Path;
 

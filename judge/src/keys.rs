@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// How long a refresh may hold up a job.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most that a refresh may print, in bytes.
-const MAX_WORDS: usize = 4096;
+const MAX_WORDS: u64 = 4096;
 /// `nunbird-keys` lies beside the launcher.
 const PROGRAM: &str = "nunbird-keys";
 
@@ -106,7 +106,7 @@ pub fn ask_about_job(
         program: program(policy),
         argv,
         input: Some(token.as_bytes().to_vec()),
-        limit: usize::try_from(MAX_JOB_ANSWER).unwrap_or(usize::MAX),
+        limit: MAX_JOB_ANSWER,
         patience: PATIENCE,
     };
     system.fetch(&fetch).map_err(|unfetched| unfetched.why)

@@ -328,7 +328,7 @@ impl Message for Asked {
             Asked::Tokens(question) => {
                 out.u8(1);
                 put_texts(out, &question.variables);
-                out.list(&question.servers, |out, server| out.message(server));
+                out.list(&question.servers, |out, server| server.write(out));
                 out.u64(question.now);
                 out.u64(question.clock_skew);
                 out.optional(question.account_variable.as_deref(), Writer::text);
@@ -369,7 +369,7 @@ impl Message for Asked {
         Ok(match input.u8()? {
             1 => Asked::Tokens(ByTokens {
                 variables: texts(input)?,
-                servers: input.list(MOST, Reader::message)?,
+                servers: input.list(MOST, Message::read)?,
                 now: input.u64()?,
                 clock_skew: input.u64()?,
                 account_variable: input.optional(Reader::text)?,

@@ -16,8 +16,8 @@ use nunbird_stage::exit_code::report_exit_code;
 use nunbird_stage::signals::Signals;
 use nunbird_stage::{StageError, StageResult, Timeouts, print_message};
 use nunbird_sys::process::set_umask;
-use nunbird_sys::rlimits;
 use nunbird_unprivileged::job_command;
+use nunbird_unprivileged::process::set_soft_stack;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -36,7 +36,7 @@ pub(crate) fn run(
     let memory = in_memory(b"", script)?;
     set_umask(0o077);
     if let Some(bytes) = handover.site.stack {
-        rlimits::set_soft_stack(bytes).map_err(internal("cannot set the stack limit"))?;
+        set_soft_stack(bytes).map_err(internal("cannot set the stack limit"))?;
     }
     let entered = Stage::write(handover, container, stage, timeouts.grace)?;
     let mut command = Command::new(shell());

@@ -4,7 +4,7 @@
 //! Names come from GitLab and from users, so everything goes through [`Untrusted`].
 
 use nunbird_handover::{Handover, Unserved, Untrusted};
-use nunbird_sys::process::short_host_name;
+use nunbird_unprivileged::process::short_host_name;
 
 /// What the job asks for in .gitlab-ci.yml and Nunbird does not support.
 fn unsupported(asked: &Unserved) -> String {

@@ -20,8 +20,8 @@ use nunbird_stage::shell::{enter_directory, environment, shell_command};
 use nunbird_stage::signals::Signals;
 use nunbird_stage::{Loss, StageError, StageResult, Timeouts, print_message};
 use nunbird_sys::process::set_umask;
-use nunbird_sys::rlimits;
 use nunbird_unprivileged::job_command;
+use nunbird_unprivileged::process::set_soft_stack;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
@@ -52,7 +52,7 @@ pub(crate) fn run(
     enter_directory(handover);
     set_umask(handover.umask.unwrap_or(0o022));
     if let Some(bytes) = handover.site.stack {
-        rlimits::set_soft_stack(bytes).map_err(internal("cannot set the stack limit"))?;
+        set_soft_stack(bytes).map_err(internal("cannot set the stack limit"))?;
     }
     let mut child = job_command::spawn(command(handover, stage), &[memory.as_fd(), tell_begun.as_fd()])
         .map_err(|e| start_error(handover, &e))?;

@@ -9,7 +9,7 @@ use nunbird_handover::{Handover, Untrusted};
 use nunbird_stage::directory::Directory;
 use nunbird_stage::print_message;
 use nunbird_sys::clock;
-use nunbird_sys::process::short_host_name;
+use nunbird_unprivileged::process::short_host_name;
 use std::fs;
 use std::path::Path;
 

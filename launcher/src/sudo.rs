@@ -8,15 +8,16 @@
 
 use crate::{NO_HANDOVER, start};
 use nunbird_drop::launch::{Change, Launch, Surroundings};
-use nunbird_drop::relay;
-use nunbird_drop::surrender::Ids;
 use nunbird_files::foreign::Caller;
 use nunbird_handover::{EXIT_CODE_FD, HANDOVER_FD, Handover, Isolation, SCRIPT_FD};
 use nunbird_messages::{SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
+use nunbird_relay as relay;
+use nunbird_relay::watch::Watch;
 use nunbird_stage::{StageError, print_message};
+use nunbird_surrender::Ids;
 use nunbird_sys::fork::{Ended, fork_into};
-use nunbird_sys::watch::Watch;
 use nunbird_sys::{exec, passing, process};
+use nunbird_unprivileged::process::own_program;
 use nunbird_wire::Message;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -103,7 +104,7 @@ fn run(received: Received) -> Result<Ended, StageError> {
         }
     });
     let ended = relay::follow(&child.map_err(failed)?, &watch, &control).map_err(failed)?;
-    report(&mut control, &relay::words(ended));
+    report(&mut control, &ended.words());
     Ok(ended)
 }
 
@@ -119,7 +120,7 @@ fn launch(
         [(HANDOVER_FD, Some(message)), (SCRIPT_FD, script), (EXIT_CODE_FD, exit_code)];
     let account = &handover.account;
     Ok(Launch {
-        program: exec::own_program()?,
+        program: own_program()?,
         files: named.into_iter().filter_map(|(fd, file)| Some((fd, file?))).collect(),
         argv: vec![c"nunbird".to_owned()],
         environment: handover.launch_environment()?,

@@ -288,7 +288,7 @@ fn become_nspawn(
 ) -> io::Result<Infallible> {
     process::die_with_parent(signals::KILL, keeper)?;
     process::null_stdin()?;
-    exec::output_to(console)?;
+    exec::outputs_to(console, console)?;
     exec::place(&[])?;
     process::set_umask(0o022);
     process::default_signals()?;

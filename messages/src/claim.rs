@@ -4,8 +4,8 @@
 //! admission alone without any lock that runners share. It stands from before the job's control group is made until after
 //! the job's record is removed; while `config` has not written the record yet, it holds the file's flock(2).
 
-use crate::format::Version;
 use crate::{FormatError, Record};
+use nunbird_wire::Version;
 use nunbird_wire::layout;
 
 /// Who has a slot.

@@ -1,9 +1,8 @@
 //! What the launcher gets behind [`crate::HANDOVER_FD`], and `nunbird --sudo` before it.
 
 use crate::Isolation;
-use crate::format::Version;
+use nunbird_wire::Version;
 use nunbird_wire::{Message, layout};
-use std::ffi::CString;
 
 /// One stage for the launcher.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,18 +28,6 @@ pub struct SessionAdditions {
 
 layout!(SessionAdditions { umask, variables });
 
-impl SessionAdditions {
-    /// The variables as entries of an environment (environ(7)) that has these already, which win.
-    pub fn beside(&self, environment: &[CString]) -> Vec<CString> {
-        let new = |(name, value): &(String, String)| {
-            let name = format!("{name}=");
-            let known = environment.iter().any(|entry| entry.as_bytes().starts_with(name.as_bytes()));
-            if known { None } else { CString::new(name + value).ok() }
-        };
-        self.variables.iter().filter_map(new).collect()
-    }
-}
-
 impl Envelope {
     /// The message without additions, as bytes.
     pub fn plain(message: Vec<u8>) -> Vec<u8> {
@@ -65,16 +52,3 @@ pub struct SudoOrder {
 }
 
 layout!(SudoOrder { version, message, isolation });
-
-#[cfg(test)]
-mod tests {
-    use super::SessionAdditions;
-
-    #[test]
-    fn the_sites_variables_win_over_a_sessions() {
-        let variables = [("A", "1"), ("AB", "2"), ("C", "3")].map(|(n, v)| (n.to_owned(), v.to_owned()));
-        let additions = SessionAdditions { umask: 0o22, variables: variables.to_vec() };
-        let site = [c"HOME=/h".to_owned(), c"A=site".to_owned()];
-        assert_eq!(additions.beside(&site), [c"AB=2".to_owned(), c"C=3".to_owned()]);
-    }
-}

@@ -15,7 +15,6 @@ mod code;
 mod envelope;
 mod exit_codes;
 mod fds;
-mod format;
 mod group;
 
 mod isolation;
@@ -35,7 +34,6 @@ pub use exit_codes::ExitCodes;
 pub use fds::{
     CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD, SUMMARY_SIZE,
 };
-pub use format::{FormatError, Version};
 pub use group::Group;
 pub use isolation::Isolation;
 pub use limits::ProcessLimits;
@@ -43,12 +41,10 @@ pub use machine::{
     MAX_MACHINE_ANSWER, MAX_MACHINE_REQUEST, Machine, MachineAccount, MachineAnswer, MachineBind,
     MachineRequest,
 };
+pub use nunbird_wire::{FORMAT_VERSION, FormatError, Version};
 pub use pam::{Pam, SessionSpan};
 pub use record::{AccountIds, JobDirectory, Now, Record};
 pub use runner::{Runner, RunnerProcess};
 pub use session::{Keep, SessionOrder, SessionReport, SessionTrouble};
 pub use untrusted::Untrusted;
 pub use usage::Usage;
-
-/// The version of every message and of the job record. All programs come from one build; a difference is an error.
-pub const FORMAT_VERSION: u32 = 5;

@@ -4,8 +4,8 @@
 //! directory that only root can enter (for `downscope = "none"`: only the user itself), so neither the CI user nor the runner's account can
 //! write one. `nunbird-auth` goes by the fields; [`Record::body`] is for the decider, which wrote it.
 
-use crate::format::Version;
 use crate::{FormatError, Group, Isolation, Machine, Pam, ProcessLimits, Runner};
+use nunbird_wire::Version;
 use nunbird_wire::layout;
 use std::path::PathBuf;
 

@@ -1,10 +1,10 @@
 use super::{AccountIds, JobDirectory, Now, Record};
-use crate::format::Version;
 use crate::{
     Claim, Envelope, FORMAT_VERSION, FormatError, Group, Isolation, Keep, Machine, MachineBind, Pam,
     ProcessLimits, Runner, RunnerProcess, SessionSpan,
 };
 use nunbird_wire::Message;
+use nunbird_wire::Version;
 use std::path::Path;
 
 const BOOT: &str = "5d1f0e2c-7f0e-4a9d-8f4e-0123456789ab";

@@ -1,7 +1,7 @@
 //! What passes between `nunbird-auth` and `nunbird-session`, which opens a PAM session around a stage.
 
-use crate::format::Version;
 use crate::{AccountIds, ExitCodes, Group, Isolation, Pam};
+use nunbird_wire::Version;
 use nunbird_wire::{choice, layout};
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -113,29 +113,4 @@ choice!(SessionTrouble { 1 => Account, 2 => User, 3 => Timeout, 4 => Failed, 5 =
 impl SessionReport {
     /// With it the whole report is written to a pipe at once (pipe(7), `PIPE_BUF`).
     pub const MAX_DETAIL: usize = 2048;
-
-    /// A report whose detail is cut to [`SessionReport::MAX_DETAIL`].
-    pub fn new(trouble: SessionTrouble, mut detail: String) -> Self {
-        let mut end = detail.len().min(Self::MAX_DETAIL);
-        while !detail.is_char_boundary(end) {
-            end -= 1;
-        }
-        detail.truncate(end);
-        SessionReport { trouble, detail }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{SessionReport, SessionTrouble};
-    use nunbird_wire::Message;
-
-    #[test]
-    fn a_report_always_fits_into_a_pipe_at_once() {
-        for detail in ["x".repeat(9000), "aü".repeat(9000)] {
-            let bytes = SessionReport::new(SessionTrouble::Failed, detail).to_bytes();
-            assert!(bytes.len() <= 4096, "{}", bytes.len());
-            assert_eq!(SessionReport::from_bytes(&bytes).expect("a report").trouble, SessionTrouble::Failed);
-        }
-    }
 }

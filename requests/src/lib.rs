@@ -1,13 +1,13 @@
 //! What `nunbird-decide` asks of `nunbird-auth`: one request at a time through a socket, each answered before the next.
 //!
 //! `nunbird-auth` begins with a [`Start`] and the open files that it names. What it is asked to do it judges by itself: a request is the word
-//! of a process without privilege. Both programs come from one build; another [`FORMAT`] is an error.
+//! of a process without privilege. Both programs come from one build; another
+//! [`Version`](nunbird_messages::Version) is an error.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
-mod fields;
 mod reply;
 mod request;
 mod stage;
@@ -16,7 +16,7 @@ mod start;
 pub use reply::{Confined, Fetched, RefusedBy, Reply};
 pub use request::{Confine, Request, Slot, Without};
 pub use stage::{Launch, Stage, StageEnd, StageKind, Status, Tidying};
-pub use start::{FORMAT, Privileges, Start, Task};
+pub use start::{Privileges, Start, Task};
 
 /// The number of the socket to `nunbird-auth` in the decider.
 pub const MONITOR_FD: i32 = 3;

@@ -1,15 +1,11 @@
 //! The requests.
 
-use crate::fields;
 use crate::reply::RefusedBy;
 use crate::stage::{Launch, Tidying};
 use nunbird_host::{Destination, Fetch, Validate};
 use nunbird_messages::ProcessLimits;
-use nunbird_wire::{Malformed, Message, Reader, Writer};
+use nunbird_wire::{choice, layout};
 use std::path::PathBuf;
-
-/// The most places of events.
-const MAX_PLACES: usize = 3;
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,155 +106,33 @@ pub enum Without {
     Refused,
 }
 
-const WITHOUT: [Without; 4] = [Without::Uncounted, Without::Warned, Without::Denied, Without::Refused];
-
-impl Message for Request {
-    fn write(&self, out: &mut Writer) {
-        match self {
-            Request::Account(name) => {
-                out.u8(1);
-                out.text(name);
-            }
-            Request::Group(name) => {
-                out.u8(2);
-                out.text(name);
-            }
-            Request::File(path) => {
-                out.u8(3);
-                out.path(path);
-            }
-            Request::KeysFile(directory, name) => {
-                out.u8(4);
-                out.path(directory);
-                out.text(name);
-            }
-            Request::Fetch(fetch) => {
-                out.u8(5);
-                fields::put_fetch(out, fetch);
-            }
-            Request::Validate(validate) => {
-                out.u8(6);
-                fields::put_validate(out, validate);
-            }
-            Request::Expiry(account) => {
-                out.u8(7);
-                out.text(account);
-            }
-            Request::Person(file) => {
-                out.u8(8);
-                out.text(file);
-            }
-            Request::RememberPerson(file, line) => {
-                out.u8(9);
-                out.text(file);
-                out.bytes(line);
-            }
-            Request::OwnFile(account, inside, limit) => {
-                out.u8(10);
-                out.text(account);
-                out.path(inside);
-                out.u64(*limit);
-            }
-            Request::Nologin => out.u8(11),
-            Request::Variable(name) => {
-                out.u8(12);
-                out.text(name);
-            }
-            Request::Places(places) => {
-                out.u8(13);
-                out.list(places, fields::put_destination);
-            }
-            Request::Event(place, durably, event) => {
-                out.u8(14);
-                out.u8(*place);
-                out.flag(*durably);
-                out.bytes(event);
-            }
-            Request::Turn(file) => {
-                out.u8(15);
-                out.path(file);
-            }
-            Request::Trace(line) => {
-                out.u8(16);
-                out.bytes(line);
-            }
-            Request::Slot(slot) => {
-                out.u8(17);
-                out.text(&slot.server);
-                out.u64(slot.job_id);
-                out.text(&slot.account);
-            }
-            Request::Confine(confine) => {
-                out.u8(18);
-                out.text(&confine.name);
-                confine.processes.write(out);
-                out.bytes(&confine.order);
-                out.u8(fields::number(&WITHOUT, &confine.without));
-                out.u64(confine.job_id);
-                out.u64(confine.runner_id);
-                out.text(&confine.account);
-            }
-            Request::Admit(record) => {
-                out.u8(19);
-                out.bytes(record);
-            }
-            Request::Launch(launch) => {
-                out.u8(20);
-                launch.write(out);
-            }
-            Request::Tidy(tidying) => {
-                out.u8(21);
-                tidying.write(out);
-            }
-            Request::Refuse(denied) => {
-                out.u8(22);
-                out.flag(*denied);
-            }
-            Request::Deny(refused) => {
-                out.u8(23);
-                refused.write(out);
-            }
-            Request::Finish => out.u8(24),
-            Request::Tidied => out.u8(25),
-        }
-    }
-
-    fn read(input: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(match input.u8()? {
-            1 => Request::Account(input.text()?),
-            2 => Request::Group(input.text()?),
-            3 => Request::File(input.path()?),
-            4 => Request::KeysFile(input.path()?, input.text()?),
-            5 => Request::Fetch(fields::fetch(input)?),
-            6 => Request::Validate(fields::validate(input)?),
-            7 => Request::Expiry(input.text()?),
-            8 => Request::Person(input.text()?),
-            9 => Request::RememberPerson(input.text()?, input.bytes()?.to_vec()),
-            10 => Request::OwnFile(input.text()?, input.path()?, input.u64()?),
-            11 => Request::Nologin,
-            12 => Request::Variable(input.text()?),
-            13 => Request::Places(input.list(MAX_PLACES, fields::destination)?),
-            14 => Request::Event(input.u8()?, input.flag()?, input.bytes()?.to_vec()),
-            15 => Request::Turn(input.path()?),
-            16 => Request::Trace(input.bytes()?.to_vec()),
-            17 => Request::Slot(Slot { server: input.text()?, job_id: input.u64()?, account: input.text()? }),
-            18 => Request::Confine(Confine {
-                name: input.text()?,
-                processes: Message::read(input)?,
-                order: input.bytes()?.to_vec(),
-                without: fields::known(&WITHOUT, input.u8()?)?,
-                job_id: input.u64()?,
-                runner_id: input.u64()?,
-                account: input.text()?,
-            }),
-            19 => Request::Admit(input.bytes()?.to_vec()),
-            20 => Request::Launch(Message::read(input)?),
-            21 => Request::Tidy(Message::read(input)?),
-            22 => Request::Refuse(input.flag()?),
-            23 => Request::Deny(Message::read(input)?),
-            24 => Request::Finish,
-            25 => Request::Tidied,
-            _ => return Err(Malformed),
-        })
-    }
-}
+choice!(Without { 0 => Uncounted, 1 => Warned, 2 => Denied, 3 => Refused });
+layout!(Slot { server, job_id, account });
+layout!(Confine { name, processes, order, without, job_id, runner_id, account });
+choice!(Request {
+    1 => Account(name),
+    2 => Group(name),
+    3 => File(path),
+    4 => KeysFile(directory, name),
+    5 => Fetch(fetch),
+    6 => Validate(validate),
+    7 => Expiry(account),
+    8 => Person(file),
+    9 => RememberPerson(file, line),
+    10 => OwnFile(account, inside, limit),
+    11 => Nologin,
+    12 => Variable(name),
+    13 => Places(places),
+    14 => Event(place, durably, event),
+    15 => Turn(file),
+    16 => Trace(line),
+    17 => Slot(slot),
+    18 => Confine(confine),
+    19 => Admit(record),
+    20 => Launch(launch),
+    21 => Tidy(tidying),
+    22 => Refuse(denied),
+    23 => Deny(refused),
+    24 => Finish,
+    25 => Tidied,
+});

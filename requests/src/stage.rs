@@ -1,6 +1,5 @@
 //! What passes about one stage of a job that has a record.
 
-use crate::RefusedBy;
 use nunbird_messages::{ExitCodes, Isolation, Usage};
 use nunbird_wire::{choice, layout};
 use std::ffi::CString;
@@ -93,5 +92,3 @@ pub enum Status {
 }
 
 choice!(Status { 0 => Exited(code), 1 => Killed(signal) });
-
-layout!(RefusedBy { denied, code, message, detail, help });

@@ -1,14 +1,9 @@
 //! What the decider is started with.
 
 use crate::{RefusedBy, Stage};
-use nunbird_messages::{JobDirectory, Runner};
-use nunbird_wire::{Malformed, Message, Reader, Writer};
+use nunbird_messages::{JobDirectory, Runner, Version};
+use nunbird_wire::{choice, layout};
 use std::path::PathBuf;
-
-/// The version of all messages of this crate.
-pub const FORMAT: u32 = 1;
-/// The most configuration files.
-const MAX_FILES: usize = 102;
 
 /// Where the privilege of `nunbird-auth` comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +18,9 @@ pub enum Privileges {
     None,
 }
 
-impl Privileges {
-    const ALL: [Privileges; 4] =
-        [Privileges::Root, Privileges::Setuid, Privileges::FileCapabilities, Privileges::None];
+choice!(Privileges { 0 => Root, 1 => Setuid, 2 => FileCapabilities, 3 => None });
 
+impl Privileges {
     /// As audit events name it.
     pub fn name(self) -> &'static str {
         match self {
@@ -52,22 +46,6 @@ impl Privileges {
         }
     }
 
-    /// Whether the program was started as `downscope = "sudo"` wants it.
-    ///
-    /// # Errors
-    /// Why not: a setuid bit or capabilities would run all of it, for nothing, with privilege.
-    pub fn check_sudo(self) -> Result<(), String> {
-        match self {
-            Privileges::None => Ok(()),
-            other => Err(format!(
-                "`downscope = \"sudo\"` is for a nunbird-auth without privilege, and this one has its own from: {}; run \
-                 gitlab-runner as an account of its own and nunbird-auth with mode 0755 (setcap -r), or write \
-                 `downscope = \"setuid\"`",
-                other.name()
-            )),
-        }
-    }
-
     /// Whether there is any.
     pub fn is_privileged(self) -> bool {
         self != Privileges::None
@@ -85,17 +63,21 @@ pub enum Task {
     Tidy(String),
 }
 
+choice!(Task { 0 => Config, 1 => Stage(stage), 2 => Tidy(account) });
+
 /// The first message to the decider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
+    /// Of this layout, and of all messages that follow.
+    pub version: Version,
     /// What there is to decide.
     pub task: Task,
     /// A refusal that `nunbird-auth` has made already, to be written and printed.
     pub refused: Option<RefusedBy>,
     /// Where the privilege comes from.
     pub privileges: Privileges,
-    /// Why there may be none where the configuration wants some.
-    pub lack: String,
+    /// Whether setuid bits and file capabilities are inert in the runner's processes (`no_new_privs`).
+    pub inert: bool,
     /// Uid of the account that runs gitlab-runner.
     pub caller: u32,
     /// 32 lower-case hexadecimal digits.
@@ -114,60 +96,18 @@ pub struct Start {
     pub runner: Option<Runner>,
 }
 
-impl Message for Start {
-    fn write(&self, out: &mut Writer) {
-        out.u32(FORMAT);
-        match &self.task {
-            Task::Config => out.u8(0),
-            Task::Stage(stage) => {
-                out.u8(1);
-                stage.write(out);
-            }
-            Task::Tidy(account) => {
-                out.u8(2);
-                out.text(account);
-            }
-        }
-        self.refused.write(out);
-        let kind = Privileges::ALL.iter().position(|known| *known == self.privileges);
-        out.u8(kind.and_then(|kind| u8::try_from(kind).ok()).unwrap_or(u8::MAX));
-        out.text(&self.lack);
-        out.u32(self.caller);
-        out.text(&self.decision_id);
-        out.flag(self.unobfuscated);
-        out.list(&self.files, |out, file| out.path(file));
-        out.text(&self.boot_id);
-        out.u64(self.now.0);
-        out.u64(self.now.1);
-        self.job_directory.write(out);
-        self.runner.write(out);
-    }
-
-    fn read(input: &mut Reader<'_>) -> Result<Self, Malformed> {
-        if input.u32()? != FORMAT {
-            return Err(Malformed);
-        }
-        let task = match input.u8()? {
-            0 => Task::Config,
-            1 => Task::Stage(Box::new(Stage::read(input)?)),
-            2 => Task::Tidy(input.text()?),
-            _ => return Err(Malformed),
-        };
-        let refused = Option::read(input)?;
-        let kind = usize::from(input.u8()?);
-        Ok(Start {
-            task,
-            refused,
-            privileges: *Privileges::ALL.get(kind).ok_or(Malformed)?,
-            lack: input.text()?,
-            caller: input.u32()?,
-            decision_id: input.text()?,
-            unobfuscated: input.flag()?,
-            files: input.list(MAX_FILES, Reader::path)?,
-            boot_id: input.text()?,
-            now: (input.u64()?, input.u64()?),
-            job_directory: Option::read(input)?,
-            runner: Option::read(input)?,
-        })
-    }
-}
+layout!(Start {
+    version,
+    task,
+    refused,
+    privileges,
+    inert,
+    caller,
+    decision_id,
+    unobfuscated,
+    files,
+    boot_id,
+    now,
+    job_directory,
+    runner,
+});

@@ -2,14 +2,14 @@ use crate::{
     Confine, Confined, Launch, MAX_REPLY, MAX_REQUEST, Privileges, RefusedBy, Reply, Request, Slot, Stage,
     StageEnd, StageKind, Start, Status, Task, Tidying, Without,
 };
+use nunbird_accounts::shadow::Expiry;
+use nunbird_accounts::users::{GroupEntry, UserEntry};
 use nunbird_host::{
     Destination, End, Fetch, Nologin, OwnFile, PersonFile, Report, Said, Turn, Unfetched, Validate,
 };
 use nunbird_messages::{
-    ExitCodes, Group, Isolation, JobDirectory, ProcessLimits, Runner, RunnerProcess, Usage,
+    ExitCodes, Group, Isolation, JobDirectory, ProcessLimits, Runner, RunnerProcess, Usage, Version,
 };
-use nunbird_sys::shadow::Expiry;
-use nunbird_sys::users::{GroupEntry, UserEntry};
 use nunbird_wire::Message;
 use std::fmt::Debug;
 use std::time::Duration;
@@ -149,7 +149,7 @@ fn replies() -> Vec<Reply> {
         Reply::Expiry(Expiry::Unknown),
         Reply::Person(Some(PersonFile { path: "/p".into(), bytes: vec![1] })),
         own(OwnFile::Missing),
-        own(OwnFile::Doubted(nunbird_files::own_file::Doubt::Size)),
+        own(OwnFile::Doubted(nunbird_host::Doubt::Size)),
         own(OwnFile::Content(vec![3])),
         Reply::Nologin(Some(Nologin { file: "/etc/nologin".into(), text: "t".to_owned() })),
         Reply::Turn(Turn::Write(4)),
@@ -163,10 +163,11 @@ fn replies() -> Vec<Reply> {
 
 fn starts() -> Vec<Start> {
     let start = Start {
+        version: Version,
         task: Task::Config,
         refused: None,
         privileges: Privileges::FileCapabilities,
-        lack: "l".to_owned(),
+        inert: true,
         caller: 4001,
         decision_id: "d".to_owned(),
         unobfuscated: true,
@@ -245,9 +246,5 @@ fn each_source_of_privilege_allows_what_it_can_do() {
     assert_eq!([root, setuid, capabilities, none].map(Privileges::is_privileged), [true, true, true, false]);
     let opens_sessions = [root, setuid, capabilities, none].map(|source| source.check_pam().is_ok());
     assert_eq!(opens_sessions, [true, true, false, false]);
-    let leaves_it_to_sudo = [root, setuid, capabilities, none].map(|source| source.check_sudo().is_ok());
-    assert_eq!(leaves_it_to_sudo, [false, false, false, true]);
-    for why in [capabilities.check_pam(), setuid.check_sudo()] {
-        assert!(why.is_err_and(|why| why.contains("from: ")));
-    }
+    assert!(capabilities.check_pam().is_err_and(|why| why.contains("from: ")));
 }

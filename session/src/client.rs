@@ -3,16 +3,16 @@
 
 use crate::keeper;
 use crate::order::{self, Inherited};
+use crate::outputs::Outputs;
 use crate::pam::Trouble;
 use crate::passed;
 use crate::supervisor::own_keyring;
-use nunbird_drop::relay;
-use nunbird_files::outputs::Outputs;
 use nunbird_files::trusted::open_trusted;
 use nunbird_messages::{Keep, Record, SessionTrouble};
+use nunbird_relay::watch;
 use nunbird_sys::fork::{Ended, fork_into};
+use nunbird_sys::process;
 use nunbird_sys::rlimits::Limits;
-use nunbird_sys::{process, watch};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -59,9 +59,8 @@ fn attend(inherited: Inherited, limits: Limits, keep: &Keep) -> Result<Option<En
     }
     let mut answer = [0; 2];
     keeper.read_exact(&mut answer).map_err(lost)?;
-    let [kind, number] = answer;
     // Anything else means that the launcher did not start, and the report has the reason.
-    Ok(relay::ended(kind, number))
+    Ok(Ended::of(answer))
 }
 
 /// Opens the session and leaves it to its keeper; returns whether it is open. One that is there already is as good: the runner

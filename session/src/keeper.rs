@@ -9,22 +9,22 @@
 use crate::group::Group;
 use crate::launcher::{self, Files, Place, failed};
 use crate::order::{self, Inherited};
+use crate::outputs::Outputs;
 use crate::pam::{Session, Trouble};
 use crate::passed::{self, Request};
-use crate::stage::{change, settle};
+use crate::stage::{change, current_umask, settle};
 use crate::supervisor::supervise;
 use crate::voice::Voice;
 use nunbird_drop::launch::Change;
-use nunbird_drop::relay::{self, HEEDED};
-use nunbird_files::outputs::Outputs;
 use nunbird_messages::{Keep, SessionAdditions, SessionOrder, SessionTrouble};
+use nunbird_relay::watch::{Ready, Watch};
+use nunbird_relay::{self as relay, HEEDED};
 use nunbird_sys::clock;
 use nunbird_sys::fork::Child;
 use nunbird_sys::kernel::session_keyring;
 use nunbird_sys::process;
 use nunbird_sys::rlimits::{self, Limits};
 use nunbird_sys::signals::{CHLD, CONT, KILL, TERM, USR1, USR2};
-use nunbird_sys::watch::{Ready, Watch};
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, PipeWriter, Read, Write};
@@ -120,7 +120,7 @@ impl Keeper {
         let group = order.group.as_ref().map(Group::prepare).transpose();
         let group = group.map_err(|e| failed("control group", &e))?;
         let mut session = Session::open(&order.pam, &order.account.name, &self.limits, &voice)?;
-        let umask = process::current_umask();
+        let umask = current_umask();
         let served = rlimits::raise_files()
             .map_err(|e| failed("RLIMIT_NOFILE", &e))
             .and_then(|limits| settle(parent).map(|()| limits))
@@ -310,7 +310,7 @@ impl Running {
     /// Reports to the client where it has ended; the stage where it has not.
     fn look(mut self) -> io::Result<Option<Self>> {
         let Some(ended) = self.child.poll()? else { return Ok(Some(self)) };
-        let _gone = self.client.write_all(&relay::words(ended));
+        let _gone = self.client.write_all(&ended.words());
         Ok(None)
     }
 }

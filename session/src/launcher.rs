@@ -2,20 +2,21 @@
 
 use crate::group::Group;
 use crate::order;
+use crate::outputs::Outputs;
 use crate::pam::Trouble;
 use nunbird_drop::launch::{Change, Launch, Surroundings};
-use nunbird_drop::surrender::Ids;
 use nunbird_files::foreign::Caller;
-use nunbird_files::outputs::Outputs;
 use nunbird_messages::{
     EXIT_CODE_FD, Envelope, HANDOVER_FD, SCRIPT_FD, SUMMARY_FD, SessionAdditions, SessionOrder,
     SessionTrouble, Version,
 };
+use nunbird_surrender::Ids;
 use nunbird_sys::fork::{Child, fork_into};
 use nunbird_sys::rlimits::Limits;
 use nunbird_sys::signals::KILL;
 use nunbird_sys::{exec, priority, process};
 use nunbird_wire::Message;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
 
@@ -78,7 +79,7 @@ pub(crate) fn start(
 
 fn prepare(order: &SessionOrder, additions: SessionAdditions, files: Files) -> io::Result<Launch> {
     let mut environment = order.environment.clone();
-    environment.extend(additions.beside(&order.environment));
+    environment.extend(beside(&additions.variables, &order.environment));
     let envelope = Envelope { version: Version, message: order.message.clone(), session: Some(additions) };
     let message = exec::sealed(c"nunbird-handover", &envelope.to_bytes())?;
     let named = [
@@ -95,6 +96,16 @@ fn prepare(order: &SessionOrder, additions: SessionAdditions, files: Files) -> i
         ids: Ids { uid: order.account.uid, gid: order.account.gid, groups: order.groups.clone() },
         isolation: order.isolation,
     })
+}
+
+/// The variables as entries of an environment (environ(7)) that has these already, which win.
+fn beside(variables: &[(String, String)], environment: &[CString]) -> Vec<CString> {
+    let new = |(name, value): &(String, String)| {
+        let name = format!("{name}=");
+        let known = environment.iter().any(|entry| entry.as_bytes().starts_with(name.as_bytes()));
+        if known { None } else { CString::new(name + value).ok() }
+    };
+    variables.iter().filter_map(new).collect()
 }
 
 /// In the child.
@@ -129,4 +140,16 @@ fn become_launcher(
 /// A step that failed, as the reason why there is no session.
 pub(crate) fn failed(step: &str, error: &io::Error) -> Trouble {
     (SessionTrouble::Failed, format!("{step}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::beside;
+
+    #[test]
+    fn the_sites_variables_win_over_a_sessions() {
+        let variables = [("A", "1"), ("AB", "2"), ("C", "3")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let site = [c"HOME=/h".to_owned(), c"A=site".to_owned()];
+        assert_eq!(beside(&variables, &site), [c"AB=2".to_owned(), c"C=3".to_owned()]);
+    }
 }

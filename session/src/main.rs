@@ -1,6 +1,6 @@
 //! `nunbird-session`: opens a PAM session, runs a stage's launcher in it as the user, and closes it.
 //!
-//! Started by `nunbird-auth` alone, with uid 0, an empty environment and open files (`handover/src/fds.rs`), where the policy
+//! Started by `nunbird-auth` alone, with uid 0, an empty environment and open files (`messages/src/fds.rs`), where the policy
 //! has a `[pam]` table. Mode 0700, and no use to anybody but root: it takes no arguments and does what the order behind
 //! descriptor 3 orders, which has been decided by then. docs/adr/0010 has the reasons, docs/operation.md the steps.
 //!
@@ -10,16 +10,19 @@
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod client;
 mod group;
 mod keeper;
 mod launcher;
 mod order;
+mod outputs;
 mod pam;
 mod passed;
 mod stage;
 mod supervisor;
+mod variables;
 mod voice;
 
 use nunbird_messages::{ExitCodes, Untrusted};

@@ -49,6 +49,34 @@ pub(crate) fn read(file: File) -> Result<SessionOrder, String> {
 
 /// Reports to the shepherd why there is no session. It listens, or there is no reader left.
 pub(crate) fn send(mut pipe: &File, trouble: SessionTrouble, detail: impl std::fmt::Display) {
-    let report = SessionReport::new(trouble, detail.to_string());
-    let _unheard = pipe.write_all(&report.to_bytes());
+    let _unheard = pipe.write_all(&report(trouble, detail.to_string()).to_bytes());
+}
+
+/// A report whose detail is cut to [`SessionReport::MAX_DETAIL`].
+fn report(trouble: SessionTrouble, mut detail: String) -> SessionReport {
+    let mut end = detail.len().min(SessionReport::MAX_DETAIL);
+    while !detail.is_char_boundary(end) {
+        end -= 1;
+    }
+    detail.truncate(end);
+    SessionReport { trouble, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::report;
+    use nunbird_messages::{SessionReport, SessionTrouble};
+    use nunbird_wire::Message;
+
+    #[test]
+    fn a_report_always_fits_into_a_pipe_at_once() {
+        for detail in ["x".repeat(9000), "aü".repeat(9000)] {
+            let bytes = report(SessionTrouble::Failed, detail).to_bytes();
+            assert!(bytes.len() <= 4096, "{}", bytes.len());
+            assert_eq!(
+                SessionReport::from_bytes(&bytes).map(|report| report.trouble),
+                Ok(SessionTrouble::Failed)
+            );
+        }
+    }
 }

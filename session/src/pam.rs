@@ -1,5 +1,6 @@
 //! The calls to PAM, in order, and what of their results a job gets.
 
+use crate::variables::passes;
 use crate::voice::Voice;
 use nunbird_files::trusted::{Distrust, open_trusted};
 use nunbird_messages::{Pam, SessionTrouble, Untrusted};
@@ -62,7 +63,7 @@ impl Session {
         let mut passed = BTreeMap::new();
         for variable in self.handle.environment() {
             let text = variable.to_string_lossy();
-            let Some((name, value)) = text.split_once('=').filter(|(name, _)| pam.passes(name)) else {
+            let Some((name, value)) = text.split_once('=').filter(|(name, _)| passes(pam, name)) else {
                 continue;
             };
             if variable.to_str().is_err() {

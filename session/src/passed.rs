@@ -3,7 +3,7 @@
 //! At most one of each kind, so a message has a bound. Both ends make sure that the other is root's.
 
 use crate::order::{self, Inherited};
-use nunbird_files::outputs::Outputs;
+use crate::outputs::Outputs;
 use nunbird_messages::{
     CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, Keep, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD,
 };

@@ -5,18 +5,19 @@
 use crate::group::Group;
 use crate::launcher::{self, Files, Place, failed};
 use crate::order::{self, Inherited};
+use crate::outputs::Outputs;
 use crate::pam::{Session, Trouble};
 use crate::voice::Voice;
+use nix::sys::stat::{Mode, umask};
 use nunbird_drop::launch::Change;
-use nunbird_drop::relay;
-use nunbird_files::outputs::Outputs;
 use nunbird_messages::SessionAdditions;
+use nunbird_relay as relay;
+use nunbird_relay::watch::Watch;
 use nunbird_sys::fork::Ended;
 use nunbird_sys::kernel::session_keyring;
 use nunbird_sys::process;
 use nunbird_sys::rlimits::{self, Limits};
 use nunbird_sys::signals::TERM;
-use nunbird_sys::watch::Watch;
 use std::io::{PipeWriter, Write};
 
 /// One stage.
@@ -56,7 +57,7 @@ impl Stage {
         let mut session = Session::open(&order.pam, account, &self.limits, &voice)?;
         let ended = self.job(&mut session, parent, keyring, &outputs, group.as_ref());
         if let Ok(ended) = &ended {
-            self.say(&relay::words(*ended));
+            self.say(&ended.words());
         }
         // The job's limits and signals are not the modules'. systemd asks a service's processes twice to end, the modules' own programs
         // among them, and the second request may wait already; the time for it is limited.
@@ -77,7 +78,7 @@ impl Stage {
         group: Option<&Group>,
     ) -> Result<Ended, Trouble> {
         let additions = SessionAdditions {
-            umask: process::current_umask(),
+            umask: current_umask(),
             variables: session.variables(&self.inherited.order.pam),
         };
         settle(parent)?;
@@ -113,4 +114,11 @@ pub(crate) fn settle(parent: i32) -> Result<(), Trouble> {
 /// A session keyring other than the one from before the modules is theirs, and the job's.
 pub(crate) fn change(before: Option<i64>) -> Change {
     if session_keyring() == before { Change::BecomeUser } else { Change::BecomeUserWithKeyring }
+}
+
+/// The umask, in octal. It is not changed, but for a moment of this one thread.
+pub(crate) fn current_umask() -> u32 {
+    let now = umask(Mode::from_bits_truncate(0o077));
+    umask(now);
+    now.bits()
 }

@@ -7,16 +7,15 @@
 use crate::order::{self, Inherited};
 use crate::print_error;
 use crate::stage::Stage;
-use nunbird_drop::relay;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nunbird_messages::SessionTrouble;
 use nunbird_offspring::Adoption;
-use nunbird_sys::answer;
+use nunbird_relay::watch::{Ready, Watch};
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::process;
 use nunbird_sys::rlimits::Limits;
 use nunbird_sys::signals::{CHLD, CONT, KILL};
-use nunbird_sys::watch::{Ready, Watch};
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::AsFd;
@@ -129,8 +128,8 @@ impl Caller<'_> {
             }
             match watch.any(&[self.phases.as_fd()], deadline)? {
                 Ready::Signal(_) => {}
-                Ready::Other(_) => return answer::next_byte(&mut self.phases, deadline),
-                Ready::Late => return Err(io::ErrorKind::TimedOut.into()),
+                Ready::Other(_) => return next_byte(&mut self.phases, deadline),
+                Ready::Late => return Err(nix::Error::ETIMEDOUT.into()),
             }
         }
     }
@@ -169,7 +168,7 @@ fn follow(
                 let Some(number) = caller.next(&watch, Some(Instant::now() + END))? else {
                     return Ok(());
                 };
-                course.ended = relay::ended(kind, number);
+                course.ended = Ended::of([kind, number]);
                 calling = Some((Adoption::begin()?, Instant::now() + timeout));
             }
             _ => return Ok(()),
@@ -182,5 +181,32 @@ pub(crate) fn own_keyring() -> io::Result<()> {
     match Linux.new_session_keyring() {
         Err(e) if e.kind() == io::ErrorKind::Unsupported => Ok(()),
         other => other,
+    }
+}
+
+/// The next byte, waiting until `deadline` where there is one; none at the pipe's end.
+///
+/// # Errors
+/// As poll(2) and read(2); `ETIMEDOUT`.
+fn next_byte(pipe: &mut PipeReader, deadline: Option<Instant>) -> io::Result<Option<u8>> {
+    loop {
+        let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
+            // Rounded up: a wait of nothing would turn the rest of a millisecond into a busy loop.
+            let left = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Ok(0) | Err(nix::Error::EINTR) => continue,
+            Ok(_) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let mut byte = [0];
+        return match pipe.read(&mut byte)? {
+            0 => Ok(None),
+            _ => Ok(Some(u8::from_ne_bytes(byte))),
+        };
     }
 }

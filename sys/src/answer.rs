@@ -37,33 +37,6 @@ pub fn never_wait(pipe: &PipeWriter) -> io::Result<()> {
     Ok(())
 }
 
-/// The next byte, waiting until `deadline` where there is one; none at the pipe's end.
-///
-/// # Errors
-/// As poll(2) and read(2); `ETIMEDOUT`.
-pub fn next_byte(pipe: &mut PipeReader, deadline: Option<Instant>) -> io::Result<Option<u8>> {
-    loop {
-        let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
-            // Rounded up: a wait of nothing would turn the rest of a millisecond into a busy loop.
-            let left = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-        });
-        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
-                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
-            }
-            Ok(0) | Err(nix::Error::EINTR) => continue,
-            Ok(_) => {}
-            Err(e) => return Err(e.into()),
-        }
-        let mut byte = [0];
-        return match pipe.read(&mut byte)? {
-            0 => Ok(None),
-            _ => Ok(Some(u8::from_ne_bytes(byte))),
-        };
-    }
-}
-
 /// Everything up to the end of the stream.
 ///
 /// # Errors

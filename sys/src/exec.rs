@@ -8,7 +8,6 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
 
 /// Descriptors above this are never a target of [`place`].
 const HIGH: RawFd = 16;
@@ -48,34 +47,12 @@ pub fn sealed_copy(name: &CStr, source: &File, limit: u64) -> io::Result<File> {
     seal(copy)
 }
 
-/// As [`sealed_copy`], and the copy can be executed. `each` sees every piece; the pieces pass through `buffer`, which keeps the last ones.
+/// An empty memory file that can be executed, once it has been written and [`seal`]ed.
 ///
 /// # Errors
-/// As [`sealed_copy`]; `EACCES` where `vm.memfd_noexec` forbids it.
-pub fn sealed_program(
-    name: &CStr,
-    source: &File,
-    limit: u64,
-    buffer: &mut [u8],
-    mut each: impl FnMut(&[u8]),
-) -> io::Result<File> {
-    let mut copy = memory(name, libc::MFD_EXEC)?;
-    let mut offset = 0;
-    loop {
-        let n = match source.read_at(buffer, offset) {
-            Ok(0) => return seal(copy),
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        };
-        offset = offset.saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
-        if offset > limit {
-            return Err(io::Error::from_raw_os_error(libc::EFBIG));
-        }
-        let piece = buffer.get(..n).unwrap_or_default();
-        each(piece);
-        copy.write_all(piece)?;
-    }
+/// As memfd_create(2); `EACCES` where `vm.memfd_noexec` forbids it.
+pub fn program_to_be(name: &CStr) -> io::Result<File> {
+    memory(name, libc::MFD_EXEC)
 }
 
 /// Hosts with `vm.memfd_noexec` want a flag for whether a memory file is a program; kernels before 6.3 do not know the flags.
@@ -88,7 +65,11 @@ fn memory(name: &CStr, kind: libc::c_uint) -> io::Result<File> {
     Ok(File::from(fd))
 }
 
-fn seal(mut file: File) -> io::Result<File> {
+/// Lets nobody change this memory file any more, and goes to its beginning.
+///
+/// # Errors
+/// As lseek(2) and fcntl(2).
+pub fn seal(mut file: File) -> io::Result<File> {
     file.rewind()?;
     let all =
         SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
@@ -135,25 +116,6 @@ pub fn out_of_the_way(file: &impl AsFd) -> io::Result<File> {
     duplicate_from(file, HIGH).map(File::from)
 }
 
-/// Makes this file standard input, from its beginning.
-///
-/// # Errors
-/// As lseek(2) and dup2(2).
-pub fn input_from(file: &File) -> io::Result<()> {
-    let mut rewound = file;
-    std::io::Seek::rewind(&mut rewound)?;
-    Ok(nix::unistd::dup2_stdin(file)?)
-}
-
-/// Makes standard output and standard error this pipe.
-///
-/// # Errors
-/// As dup2(2).
-pub fn output_to(pipe: &io::PipeWriter) -> io::Result<()> {
-    nix::unistd::dup2_stdout(pipe)?;
-    Ok(nix::unistd::dup2_stderr(pipe)?)
-}
-
 /// Makes standard output and standard error these two pipes.
 ///
 /// # Errors
@@ -174,15 +136,6 @@ pub fn execute_script(file: &File, argv: &[CString], environment: &[CString]) ->
     // SAFETY: `place` has just opened this number, and this process does nothing more than the next line with it.
     let script = unsafe { BorrowedFd::borrow_raw(SCRIPT) };
     Ok(execveat(script, c"", argv, environment, AtFlags::AT_EMPTY_PATH)?)
-}
-
-/// The program that this process runs, to be run again by descriptor: it need not be readable.
-///
-/// # Errors
-/// As open(2).
-pub fn own_program() -> io::Result<File> {
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    Ok(File::from(nix::fcntl::open("/proc/self/exe", flags, nix::sys::stat::Mode::empty())?))
 }
 
 /// Makes this file standard input, as it is.

@@ -24,6 +24,25 @@ pub enum Ended {
     Killed(i32),
 }
 
+impl Ended {
+    /// In two bytes, for a process that did not wait for the child: `e` and a status, or `s` and a signal.
+    pub fn words(self) -> [u8; 2] {
+        match self {
+            Ended::Exited(code) => [b'e', code.to_le_bytes()[0]],
+            Ended::Killed(signal) => [b's', signal.to_le_bytes()[0]],
+        }
+    }
+
+    /// What [`Ended::words`] said.
+    pub fn of(words: [u8; 2]) -> Option<Self> {
+        match words {
+            [b'e', code] => Some(Ended::Exited(i32::from(code))),
+            [b's', signal] => Some(Ended::Killed(i32::from(signal))),
+            _ => None,
+        }
+    }
+}
+
 /// Forks; the child runs `body` and ends with the status it returns, without running exit handlers.
 ///
 /// # Errors
@@ -130,10 +149,21 @@ impl Child {
 
 #[cfg(test)]
 mod tests {
+    use super::Ended;
+
     #[test]
     fn a_process_with_a_second_thread_is_not_forked() {
         // The test harness runs this beside its main thread.
         let refused = super::fork_into(|| 0).expect_err("two threads");
         assert_eq!(refused.raw_os_error(), Some(libc::EBUSY));
+    }
+
+    #[test]
+    fn two_bytes_say_how_a_child_has_ended() {
+        for end in [Ended::Exited(0), Ended::Exited(255), Ended::Killed(9), Ended::Killed(64)] {
+            assert_eq!(Ended::of(end.words()), Some(end));
+        }
+        assert_eq!((Ended::Exited(3).words(), Ended::Killed(9).words()), ([b'e', 3], [b's', 9]));
+        assert_eq!(Ended::of([b'x', 1]), None);
     }
 }

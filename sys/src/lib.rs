@@ -1,8 +1,8 @@
-//! System calls. The only crate with `unsafe` beside `pam/`, `sys/mounts/` and `sys/unprivileged/`, each block with the argument why it is sound.
+//! System calls. The only crate with `unsafe` beside `pam/`, `sys/accounts/`, `sys/mounts/` and
+//! `sys/unprivileged/`, each block with the argument why it is sound.
 //!
 //! Everything here is safe to call. The documentation names what needs privilege; nothing here decides anything.
 
-pub mod ancestry;
 pub mod answer;
 pub mod attribute;
 pub mod capabilities;
@@ -16,15 +16,11 @@ pub mod kernel;
 pub mod memory;
 pub mod offspring;
 pub mod passing;
-pub mod patient;
 pub mod peer;
 pub mod priority;
 pub mod process;
 pub mod random;
 pub mod rlimits;
 pub mod seccomp;
-pub mod shadow;
 pub mod signals;
 pub mod syscall;
-pub mod users;
-pub mod watch;

@@ -194,29 +194,6 @@ pub fn has_no_new_privileges() -> bool {
     nix::sys::prctl::get_no_new_privs().unwrap_or(false)
 }
 
-/// Lets this process have no new files, processes or core dumps, and one second of processor time.
-///
-/// # Errors
-/// As setrlimit(2).
-pub fn forbid_resources() -> io::Result<()> {
-    setrlimit(Resource::RLIMIT_NPROC, 0, 0)?;
-    setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?;
-    setrlimit(Resource::RLIMIT_NOFILE, 0, 0)?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    setrlimit(Resource::RLIMIT_CPU, 1, 1)?;
-    Ok(())
-}
-
-/// Lets this process have no new processes, no core dump, and so many seconds of processor time.
-///
-/// # Errors
-/// As setrlimit(2).
-pub fn forbid_processes(seconds: u64) -> io::Result<()> {
-    setrlimit(Resource::RLIMIT_NPROC, 0, 0)?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    Ok(setrlimit(Resource::RLIMIT_CPU, seconds, seconds)?)
-}
-
 /// Bounds the memory of this process, in bytes of address space.
 ///
 /// # Errors
@@ -246,25 +223,9 @@ pub fn new_session() -> io::Result<()> {
     Ok(())
 }
 
-/// The machine's name up to the first dot, letters, digits and `-` only; `localhost` when there is none.
-pub fn short_host_name() -> String {
-    let name = nix::unistd::gethostname().unwrap_or_default();
-    let name = name.to_string_lossy();
-    let first = name.split('.').next().unwrap_or("");
-    let plain: String = first.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
-    if plain.is_empty() { "localhost".to_owned() } else { plain }
-}
-
 /// Sets the umask, in octal.
 pub fn set_umask(mask: u32) {
     umask(Mode::from_bits_truncate(mask));
-}
-
-/// The umask, in octal. It is not changed, but for a moment of this one thread.
-pub fn current_umask() -> u32 {
-    let now = umask(Mode::from_bits_truncate(0o077));
-    umask(now);
-    now.bits()
 }
 
 /// Ends this process by this signal, as another process ended whose status it reports.

@@ -119,17 +119,6 @@ pub fn raise_files() -> io::Result<Limits> {
     Ok(Limits(vec![(resource, soft, hard)]))
 }
 
-/// Sets the soft limit of the stack, in bytes, to at most the hard one. By the launcher, because a file with capabilities or a
-/// setuid bit starts with a stack of 8 MiB on some systems (`_STK_LIM` of the kernel's `begin_new_exec`, fs/exec.c), sudo among
-/// them, and its children inherit that.
-///
-/// # Errors
-/// As setrlimit(2).
-pub fn set_soft_stack(bytes: u64) -> io::Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_STACK)?;
-    Ok(setrlimit(Resource::RLIMIT_STACK, bytes.min(hard), hard)?)
-}
-
 /// Limits that a site sets for the processes of its jobs, soft and hard alike but for the stack; what is not said is the
 /// caller's. [`UNLIMITED`] is none at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,9 +4,13 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
+use nunbird_sys::exec;
 use nunbird_sys::fork::{Child, Ended};
-use std::io::{self, PipeReader, Read};
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 /// How often it is looked whether a program has ended whose pipes somebody else holds, in milliseconds.
@@ -24,6 +28,36 @@ pub fn bound_resources(seconds: u64) -> io::Result<()> {
     setrlimit(Resource::RLIMIT_NPROC, 1024, 1024)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     Ok(())
+}
+
+/// A program's copy in a sealed memory file, from its beginning. `each` sees every piece; the pieces pass through `buffer`, which keeps the last ones.
+///
+/// # Errors
+/// As memfd_create(2), read(2) and write(2); `EFBIG` for more than `limit` bytes; `EACCES` where `vm.memfd_noexec` forbids it.
+pub fn sealed_program(
+    name: &CStr,
+    source: &File,
+    limit: u64,
+    buffer: &mut [u8],
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<File> {
+    let mut copy = exec::program_to_be(name)?;
+    let mut offset = 0;
+    loop {
+        let n = match source.read_at(buffer, offset) {
+            Ok(0) => return exec::seal(copy),
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        offset = offset.saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
+        if offset > limit {
+            return Err(Errno::EFBIG.into());
+        }
+        let piece = buffer.get(..n).unwrap_or_default();
+        each(piece);
+        copy.write_all(piece)?;
+    }
 }
 
 /// What a program said until it ended.

@@ -1,7 +1,7 @@
 //! Becoming the program, in the child.
 
 use crate::foreign;
-use nunbird_drop::surrender::{self, Failure, Ids};
+use nunbird_surrender::{self as surrender, Failure, Ids};
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::{exec, process, signals};
 use nunbird_wire::validation::{Account, Order};

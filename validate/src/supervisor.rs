@@ -3,8 +3,8 @@
 use crate::foreign::{self, Heard};
 use crate::program::{become_it, become_root};
 use aws_lc_rs::digest;
-use nunbird_drop::surrender;
 use nunbird_offspring::Adoption;
+use nunbird_surrender as surrender;
 use nunbird_sys::capabilities::{self, Capabilities};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::kernel::{Kernel, Linux};
@@ -32,8 +32,8 @@ pub fn serve() -> io::Result<()> {
     let said = prepare()
         .and_then(|()| read(order?))
         .and_then(|order| run(&order, program?))
-        .map_or_else(|e| Report::Trouble(e.to_string()), Report::Said);
-    report.as_mut().map_err(|e| io::Error::from(e.kind()))?.write_all(&said.to_bytes())
+        .map_err(|e| e.to_string());
+    report.as_mut().map_err(|e| io::Error::from(e.kind()))?.write_all(&Report::new(said).to_bytes())
 }
 
 /// Nobody looks into this process, and what it starts has no capability but by this process's own doing.
@@ -72,7 +72,7 @@ fn copy(program: &File, sha256: Option<&str>) -> io::Result<File> {
     let mut digest = digest::Context::new(&digest::SHA256);
     let mut buffer = vec![0; 64 << 10];
     let name = c"nunbird-validation";
-    let copy = exec::sealed_program(name, program, MAX_PROGRAM, &mut buffer, |piece| digest.update(piece))
+    let copy = foreign::sealed_program(name, program, MAX_PROGRAM, &mut buffer, |piece| digest.update(piece))
         .map_err(|e| io::Error::new(e.kind(), format!("cannot be read: {e}")))?;
     let found: String = digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     match sha256 {

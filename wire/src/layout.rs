@@ -2,7 +2,9 @@
 
 use crate::{Malformed, Message, Reader, Writer};
 use std::ffi::CString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The layout of a struct: its fields in this order.
 #[macro_export]
@@ -131,6 +133,53 @@ impl Message for CString {
     }
 }
 
+/// As whole milliseconds.
+impl Message for Duration {
+    fn write(&self, out: &mut Writer) {
+        out.u64(u64::try_from(self.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        input.u64().map(Duration::from_millis)
+    }
+}
+
+/// As a text.
+impl Message for SocketAddr {
+    fn write(&self, out: &mut Writer) {
+        out.text(&self.to_string());
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        input.text()?.parse().map_err(|_| Malformed)
+    }
+}
+
+impl<T: Message> Message for Box<T> {
+    fn write(&self, out: &mut Writer) {
+        self.as_ref().write(out);
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        T::read(input).map(Box::new)
+    }
+}
+
+/// As a truth, whether it is a value, and the value or the error.
+impl<T: Message, E: Message> Message for Result<T, E> {
+    fn write(&self, out: &mut Writer) {
+        out.flag(self.is_ok());
+        match self {
+            Ok(value) => value.write(out),
+            Err(error) => error.write(out),
+        }
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(if input.flag()? { Ok(T::read(input)?) } else { Err(E::read(input)?) })
+    }
+}
+
 impl<T: Message> Message for Option<T> {
     fn write(&self, out: &mut Writer) {
         out.optional(self.as_ref(), |out, value| value.write(out));
@@ -180,7 +229,9 @@ impl<A: Message, B: Message> Message for (A, B) {
 mod tests {
     use crate::{Malformed, Message};
     use std::ffi::CString;
+    use std::net::SocketAddr;
     use std::path::PathBuf;
+    use std::time::Duration;
 
     #[derive(Debug, PartialEq)]
     enum Kind {
@@ -198,9 +249,12 @@ mod tests {
         word: CString,
         numbers: [Option<u64>; 2],
         pair: (i32, bool),
+        time: Duration,
+        address: SocketAddr,
+        answers: Vec<Result<u16, Box<String>>>,
     }
 
-    layout!(Whole { kinds, bytes, path, word, numbers, pair });
+    layout!(Whole { kinds, bytes, path, word, numbers, pair, time, address, answers });
 
     fn whole() -> Whole {
         Whole {
@@ -210,6 +264,9 @@ mod tests {
             word: c"w".to_owned(),
             numbers: [None, Some(u64::MAX)],
             pair: (-1, true),
+            time: Duration::from_millis(1500),
+            address: "[::1]:5".parse().expect("an address"),
+            answers: vec![Ok(7), Err(Box::new("why".to_owned()))],
         }
     }
 
@@ -229,5 +286,7 @@ mod tests {
         assert_eq!(Kind::from_bytes(&[2]), Err(Malformed));
         assert_eq!(Vec::<Kind>::from_bytes(&u32::MAX.to_le_bytes()), Err(Malformed));
         assert_eq!(CString::from_bytes(&[2, 0, 0, 0, b'a', 0]), Err(Malformed));
+        assert_eq!(SocketAddr::from_bytes(&[1, 0, 0, 0, b'a']), Err(Malformed));
+        assert_eq!(Result::<u8, u8>::from_bytes(&[2, 0]), Err(Malformed));
     }
 }

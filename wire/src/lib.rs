@@ -12,10 +12,12 @@ mod frame;
 mod layout;
 mod reader;
 pub mod validation;
+mod version;
 mod writer;
 
 pub use frame::{read_frame, write_frame};
 pub use reader::{Malformed, Reader};
+pub use version::{FORMAT_VERSION, FormatError, Version};
 pub use writer::Writer;
 
 /// A value that has a layout.

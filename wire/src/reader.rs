@@ -1,12 +1,8 @@
 //! Reading a message.
 
-use crate::Message;
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-
-/// The most words of a command or its environment.
-const MAX_WORDS: usize = 4096;
 
 /// The bytes are not the message that was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,22 +135,6 @@ impl<'a> Reader<'a> {
             items.push(read(self)?);
         }
         Ok(items)
-    }
-
-    /// The words of a command or its environment, which have no NUL.
-    ///
-    /// # Errors
-    /// As [`Reader::list`], and for a NUL.
-    pub fn words(&mut self) -> Result<Vec<CString>, Malformed> {
-        self.list(MAX_WORDS, |input| CString::new(input.bytes()?).map_err(|_| Malformed))
-    }
-
-    /// A message within this one.
-    ///
-    /// # Errors
-    /// As [`Message::read`].
-    pub fn message<M: Message>(&mut self) -> Result<M, Malformed> {
-        M::read(self)
     }
 
     /// The value, if nothing follows it.

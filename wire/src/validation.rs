@@ -1,9 +1,9 @@
 //! What `nunbird-auth` and `nunbird-validate` have to say to each other about the site's validation program.
 //!
 //! The order lies in a sealed memory file, the program is open, and the report comes through a pipe, up to its end. Both programs come from one
-//! build; another [`FORMAT`] is an error.
+//! build, and both messages begin with the [`Version`].
 
-use crate::{Malformed, Message, Reader, Writer};
+use crate::{Malformed, Message, Version, choice, layout};
 use std::ffi::CString;
 
 /// The number of the order in `nunbird-validate`.
@@ -18,10 +18,6 @@ pub const MAX_OUTPUT: usize = 64 << 10;
 pub const MAX_REPORT: usize = 2 * MAX_OUTPUT + (16 << 10);
 /// The longest order, in bytes: words as long as the decider's request, and every group that an account can have.
 pub const MAX_ORDER: usize = 1 << 20;
-/// The version of both messages.
-const FORMAT: u32 = 1;
-/// The most groups of an account (`NGROUPS_MAX`).
-const MAX_GROUPS: usize = 65_536;
 
 /// The account that the program runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +35,8 @@ pub struct Account {
 /// A call of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
+    /// Of this layout.
+    pub version: Version,
     /// SHA-256 of its bytes, in hexadecimal, where the site names it.
     pub sha256: Option<String>,
     /// As whom it runs.
@@ -53,11 +51,11 @@ pub struct Order {
 
 /// What became of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
-    /// It ran.
-    Said(Said),
-    /// It could not be run, and why, for the admin.
-    Trouble(String),
+pub struct Report {
+    /// Of this layout.
+    pub version: Version,
+    /// What it said, or why it could not be run, for the admin.
+    pub outcome: Result<Said, String>,
 }
 
 /// What it printed, and how it ended.
@@ -86,117 +84,48 @@ pub enum End {
     Failed(String),
 }
 
-fn format(input: &mut Reader<'_>) -> Result<(), Malformed> {
-    if input.u32()? == FORMAT { Ok(()) } else { Err(Malformed) }
-}
+layout!(Account { uid, gid, groups, change });
+layout!(Order { version, sha256, account, argv, environment, seconds });
+choice!(End { 0 => Exited(code), 1 => Killed(signal), 2 => Late, 3 => TooLong, 4 => Failed(why) });
+layout!(Said { output, errors, end });
+layout!(Report { version, outcome });
 
-impl Message for Order {
-    fn write(&self, out: &mut Writer) {
-        out.u32(FORMAT);
-        out.optional(self.sha256.as_ref(), |out, digest| out.text(digest));
-        out.u32(self.account.uid);
-        out.u32(self.account.gid);
-        out.list(&self.account.groups, |out, group| out.u32(*group));
-        out.flag(self.account.change);
-        out.words(&self.argv);
-        out.words(&self.environment);
-        out.u64(self.seconds);
+impl Report {
+    /// A report of this version.
+    pub fn new(outcome: Result<Said, String>) -> Self {
+        Report { version: Version, outcome }
     }
 
-    fn read(input: &mut Reader<'_>) -> Result<Self, Malformed> {
-        format(input)?;
-        Ok(Order {
-            sha256: input.optional(Reader::text)?,
-            account: Account {
-                uid: input.u32()?,
-                gid: input.u32()?,
-                groups: input.list(MAX_GROUPS, Reader::u32)?,
-                change: input.flag()?,
-            },
-            argv: input.words()?,
-            environment: input.words()?,
-            seconds: input.u64()?,
-        })
-    }
-}
-
-impl Message for Report {
-    fn write(&self, out: &mut Writer) {
-        out.u32(FORMAT);
-        match self {
-            Report::Said(said) => {
-                out.u8(0);
-                out.message(said);
-            }
-            Report::Trouble(why) => {
-                out.u8(1);
-                out.text(why);
-            }
+    /// Reads a report.
+    ///
+    /// # Errors
+    /// [`Malformed`] for anything else, and for an output longer than [`MAX_OUTPUT`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let report = Self::from_bytes(bytes)?;
+        match &report.outcome {
+            Ok(said) if said.output.len().max(said.errors.len()) > MAX_OUTPUT => Err(Malformed),
+            _ => Ok(report),
         }
-    }
-
-    fn read(input: &mut Reader<'_>) -> Result<Self, Malformed> {
-        format(input)?;
-        match input.u8()? {
-            0 => Ok(Report::Said(input.message()?)),
-            1 => Ok(Report::Trouble(input.text()?)),
-            _ => Err(Malformed),
-        }
-    }
-}
-
-impl Message for Said {
-    fn write(&self, out: &mut Writer) {
-        out.bytes(&self.output);
-        out.bytes(&self.errors);
-        match &self.end {
-            End::Exited(code) => {
-                out.u8(0);
-                out.u32(code.cast_unsigned());
-            }
-            End::Killed(signal) => {
-                out.u8(1);
-                out.u32(signal.cast_unsigned());
-            }
-            End::Late => out.u8(2),
-            End::TooLong => out.u8(3),
-            End::Failed(why) => {
-                out.u8(4);
-                out.text(why);
-            }
-        }
-    }
-
-    fn read(input: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let (output, errors) = (input.bytes()?, input.bytes()?);
-        if output.len().max(errors.len()) > MAX_OUTPUT {
-            return Err(Malformed);
-        }
-        let end = match input.u8()? {
-            0 => End::Exited(input.u32()?.cast_signed()),
-            1 => End::Killed(input.u32()?.cast_signed()),
-            2 => End::Late,
-            3 => End::TooLong,
-            4 => End::Failed(input.text()?),
-            _ => return Err(Malformed),
-        };
-        Ok(Said { output: output.to_vec(), errors: errors.to_vec(), end })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Account, End, FORMAT, MAX_GROUPS, MAX_ORDER, MAX_OUTPUT, MAX_REPORT, Order, Report, Said};
-    use crate::{Malformed, Message};
+    use super::{Account, End, MAX_ORDER, MAX_OUTPUT, MAX_REPORT, Order, Report, Said};
+    use crate::{FORMAT_VERSION, Malformed, Message, Version};
+
+    /// The most groups of an account (`NGROUPS_MAX`).
+    const MAX_GROUPS: usize = 65_536;
 
     fn said(end: End) -> Report {
-        Report::Said(Said { output: b"{}".to_vec(), errors: vec![0xff], end })
+        Report::new(Ok(Said { output: b"{}".to_vec(), errors: vec![0xff], end }))
     }
 
     #[test]
     fn orders_and_reports_are_read_as_they_were_written_and_no_byte_may_be_missing_or_too_many() {
         let account = Account { uid: 990, gid: 991, groups: vec![991, 992], change: true };
         let order = Order {
+            version: Version,
             sha256: Some("0a".to_owned()),
             account,
             argv: vec![c"/etc/validate".to_owned(), c"alice".to_owned()],
@@ -209,29 +138,29 @@ mod tests {
             assert_eq!(Order::from_bytes(&bytes[..end]), Err(Malformed), "{end}");
         }
         let ends = [End::Exited(-3), End::Killed(9), End::Late, End::TooLong, End::Failed("why".to_owned())];
-        for report in ends.map(said).into_iter().chain([Report::Trouble("no".to_owned())]) {
+        for report in ends.map(said).into_iter().chain([Report::new(Err("no".to_owned()))]) {
             let bytes = report.to_bytes();
-            assert_eq!(Report::from_bytes(&[&bytes[..], b"!"].concat()), Err(Malformed));
+            assert_eq!(Report::parse(&[&bytes[..], b"!"].concat()), Err(Malformed));
             for end in 0..bytes.len() {
-                assert_eq!(Report::from_bytes(&bytes[..end]), Err(Malformed), "{end}");
+                assert_eq!(Report::parse(&bytes[..end]), Err(Malformed), "{end}");
             }
-            assert_eq!(Report::from_bytes(&bytes), Ok(report));
+            assert_eq!(Report::parse(&bytes), Ok(report));
         }
     }
 
     #[test]
     fn another_format_a_kind_that_there_is_not_and_too_long_an_output_are_malformed() {
         let mut bytes = said(End::Late).to_bytes();
-        assert_eq!(bytes[..4], FORMAT.to_le_bytes());
+        assert_eq!(bytes[..4], FORMAT_VERSION.to_le_bytes());
         for (at, byte) in [(0, 2), (4, 2), (bytes.len() - 1, 5)] {
             let kept = std::mem::replace(&mut bytes[at], byte);
-            assert_eq!(Report::from_bytes(&bytes), Err(Malformed), "{at}");
+            assert_eq!(Report::parse(&bytes), Err(Malformed), "{at}");
             bytes[at] = kept;
         }
         for (output, errors) in [(MAX_OUTPUT, 0), (0, MAX_OUTPUT), (MAX_OUTPUT + 1, 0), (0, MAX_OUTPUT + 1)] {
             let long =
-                Report::Said(Said { output: vec![0; output], errors: vec![0; errors], end: End::Late });
-            let read = Report::from_bytes(&long.to_bytes());
+                Report::new(Ok(Said { output: vec![0; output], errors: vec![0; errors], end: End::Late }));
+            let read = Report::parse(&long.to_bytes());
             assert_eq!(read.is_ok(), output.max(errors) <= MAX_OUTPUT, "{output} {errors}");
         }
     }
@@ -241,7 +170,14 @@ mod tests {
         let account = Account { uid: 990, gid: 991, groups: vec![7; MAX_GROUPS], change: true };
         // As long as a request of the decider's may be.
         let words = vec![std::ffi::CString::new(vec![b'x'; 127 << 10]).expect("a word")];
-        let order = Order { sha256: None, account, argv: words.clone(), environment: words, seconds: 60 };
+        let order = Order {
+            version: Version,
+            sha256: None,
+            account,
+            argv: words.clone(),
+            environment: words,
+            seconds: 60,
+        };
         let length = order.to_bytes().len();
         assert!(length <= MAX_ORDER && MAX_ORDER < 3 * length, "{length} of {MAX_ORDER}");
         let said = Said {
@@ -249,7 +185,7 @@ mod tests {
             errors: vec![0; MAX_OUTPUT],
             end: End::Failed("why".repeat(4000)),
         };
-        let length = Report::Said(said).to_bytes().len();
+        let length = Report::new(Ok(said)).to_bytes().len();
         assert!(length <= MAX_REPORT && MAX_REPORT < length + (8 << 10), "{length} of {MAX_REPORT}");
     }
 }

@@ -1,7 +1,5 @@
 //! Writing a message.
 
-use crate::Message;
-use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -76,16 +74,6 @@ impl Writer {
         for item in items {
             write(self, item);
         }
-    }
-
-    /// The words of a command or its environment.
-    pub fn words(&mut self, words: &[CString]) {
-        self.list(words, |out, word| out.bytes(word.as_bytes()));
-    }
-
-    /// A message within this one.
-    pub fn message(&mut self, message: &impl Message) {
-        message.write(self);
     }
 
     /// The message.

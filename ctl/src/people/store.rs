@@ -1,11 +1,11 @@
 //! The host's bindings of accounts to GitLab users, read and written beside running jobs: each file
 //! is created, changed and removed atomically.
 
+use nunbird_accounts::users;
 use nunbird_files::directory::Directory;
 use nunbird_files::trusted::{Distrust, open_trusted_directory};
 use nunbird_host::{PEOPLE_DIR, UNPRIVILEGED_PEOPLE_DIR};
 use nunbird_policy::{Downscope, Person, Policy, person_file, read_people, read_person_file};
-use nunbird_sys::users;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};

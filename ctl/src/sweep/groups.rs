@@ -14,17 +14,17 @@
 //! inspected in a child with a timeout.
 
 use super::{Action, Item, records};
+use crate::patient;
 use crate::runner_processes;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
+use nunbird_accounts::users::UserEntry;
 use nunbird_cgroup::{self as cgroup, Kept, Parent, Place, Stray, Way};
 use nunbird_files::directory::Directory;
 use nunbird_files::identity::FileIdentity;
 use nunbird_messages::{Claim, Group, Record};
-use nunbird_sys::patient;
-use nunbird_sys::users::UserEntry;
 use nunbird_wire::Message;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,9 +12,9 @@ use nix::fcntl::{AtFlags, OFlag, open};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fstatat};
 use nix::unistd::geteuid;
+use nunbird_accounts::users::{self, UserEntry};
 use nunbird_files::directory::Directory;
 use nunbird_files::identity::FileIdentity;
-use nunbird_sys::users::{self, UserEntry};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 

@@ -16,8 +16,8 @@ mod use_of;
 
 use crate::arguments::Sweep;
 use crate::output::{Colour, CtlError, FAILURE, Format, OK, paint, print, print_json};
+use crate::patient;
 use nunbird_handover::Untrusted;
-use nunbird_sys::patient;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::path::PathBuf;

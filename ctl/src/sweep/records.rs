@@ -10,7 +10,7 @@ use nix::unistd::geteuid;
 use nunbird_files::directory::Directory;
 use nunbird_host::runner;
 use nunbird_messages::{Now, Record};
-use nunbird_sys::{clock, users};
+use nunbird_sys::clock;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -84,7 +84,7 @@ fn place() -> Result<PathBuf, CtlError> {
     if geteuid().is_root() {
         return Ok(PathBuf::from(PRIVILEGED));
     }
-    let user = users::by_uid(geteuid().as_raw()).map_err(CtlError::new)?;
+    let user = nunbird_accounts::users::by_uid(geteuid().as_raw()).map_err(CtlError::new)?;
     Ok(user.map_or_else(PathBuf::new, |user| user.home.join(UNPRIVILEGED)))
 }
 

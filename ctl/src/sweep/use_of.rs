@@ -2,8 +2,8 @@
 //! or names it.
 
 use super::records::JobRecord;
+use crate::patient;
 use nix::sys::stat::FileStat;
-use nunbird_sys::patient;
 use std::fs;
 use std::io::Read;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The person, and where everything of the runner's lies in the home directory.
 
 use crate::output::CtlError;
-use nunbird_sys::users;
+use nunbird_accounts::users;
 use std::path::{Path, PathBuf};
 
 /// The units, in the order in which they are started.

@@ -2,8 +2,7 @@
 
 use crate::Test;
 use crate::machine::{ALICE, PRIVILEGED, RUNNER, UNPRIVILEGED, as_account, directory, write};
-use nunbird_files::own_file::Doubt;
-use nunbird_host::{OwnFile, System};
+use nunbird_host::{Doubt, OwnFile, System};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;

@@ -2,12 +2,12 @@
 
 use crate::book::{Book, book, entry};
 use crate::policy;
+use nunbird_accounts::shadow::Expiry;
+use nunbird_accounts::users::UserEntry;
 use nunbird_host::System;
 use nunbird_judge::account::{ThisHost, again, check_expiry, permitted, refuse, unanswered};
 use nunbird_judge::refusal::{Class, Code, Refusal};
 use nunbird_policy::{Host, HostError, IdentitySource, Location, MapFile, MapKey, Subject, Violation};
-use nunbird_sys::shadow::Expiry;
-use nunbird_sys::users::UserEntry;
 use std::path::{Path, PathBuf};
 
 fn silent() -> Book {

@@ -1,8 +1,8 @@
 //! A host whose answers are written down, those that no real host gives when it is asked to among them: a database that is away.
 
+use nunbird_accounts::shadow::Expiry;
+use nunbird_accounts::users::{GroupEntry, UserEntry};
 use nunbird_host::{Fetch, Nologin, OwnFile, PersonFile, Report, System, Unfetched, Validate};
-use nunbird_sys::shadow::Expiry;
-use nunbird_sys::users::{GroupEntry, UserEntry};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -4,4 +4,5 @@
 //! Everything here is safe to call, as in `nunbird-sys`, and each `unsafe` block has the argument why it is sound.
 
 pub mod job_command;
+pub mod process;
 pub mod waiting;

@@ -11,7 +11,7 @@ fn main() {
         [ORDER_FD, PROGRAM_FD, REPORT_FD].map(|fd| nunbird_sys::inherited::take(fd).expect("a file"));
     let order = read(order);
     assert!(Order::from_bytes(&order).is_ok() && read(program).starts_with(b"#!"), "an order and a program");
-    let said = |output: Vec<u8>, end| Report::Said(Said { output, errors: Vec::new(), end }).to_bytes();
+    let said = |output: Vec<u8>, end| Report::new(Ok(Said { output, errors: Vec::new(), end })).to_bytes();
     let yes = said(br#"{"username":"ada"}"#.to_vec(), End::Exited(0));
     let attack = fs::read_to_string("/etc/nunbird/attack").expect("an attack");
     let (bytes, status) = match attack.as_str() {

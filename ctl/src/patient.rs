@@ -6,10 +6,10 @@
 //! directory or at a mount point may end at such a server, too. Killing the child ends most of these waits; where it does
 //! not (a request that the server has read and does not answer), the child is left behind and not waited for.
 
-use crate::fork::fork_into;
-use crate::process;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nunbird_sys::fork::fork_into;
+use nunbird_sys::{process, signals};
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ const GOING: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// As fork(2) and pipe(2); `EBUSY` in a process with more than one thread.
-pub fn each<T>(
+pub(crate) fn each<T>(
     items: &[T],
     patience: Duration,
     total: Duration,
@@ -60,7 +60,7 @@ pub fn each<T>(
             }
         }
         // It may have ended by itself. One that does not end is not waited for.
-        let _gone = child.signal(crate::signals::KILL);
+        let _gone = child.signal(signals::KILL);
         child.wait_at_most(GOING)?;
     }
     answers.resize(items.len(), None);
@@ -71,7 +71,7 @@ pub fn each<T>(
 ///
 /// # Errors
 /// As [`each`].
-pub fn once(patience: Duration, look: impl Fn() -> Vec<u8>) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn once(patience: Duration, look: impl Fn() -> Vec<u8>) -> io::Result<Option<Vec<u8>>> {
     Ok(each(&[()], patience, patience, |()| look())?.pop().flatten())
 }
 
@@ -80,7 +80,7 @@ fn answer(reader: &mut PipeReader, deadline: Instant) -> io::Result<Vec<u8>> {
     fill(reader, &mut length, deadline)?;
     let length = usize::try_from(u64::from_ne_bytes(length)).unwrap_or(usize::MAX);
     if length > MOST {
-        return Err(io::Error::from_raw_os_error(libc::EFBIG));
+        return Err(io::ErrorKind::FileTooLarge.into());
     }
     let mut answer = vec![0; length];
     fill(reader, &mut answer, deadline)?;
@@ -95,7 +95,7 @@ fn fill(reader: &mut PipeReader, mut buffer: &mut [u8], deadline: Instant) -> io
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+                    return Err(io::ErrorKind::TimedOut.into());
                 }
                 let left = PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
                 match poll(&mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)], left) {

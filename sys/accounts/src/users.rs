@@ -1,6 +1,7 @@
 //! The user database, through the name service switch (nsswitch.conf(5)).
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use nunbird_wire::layout;
 use std::ffi::CString;
 use std::io;
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ pub struct UserEntry {
     /// The name that the database has for the uid.
     pub name_of_uid: Option<String>,
 }
+
+layout!(UserEntry { name, uid, gid, groups, home, shell, name_of_uid });
 
 /// Looks a name up.
 ///
@@ -49,6 +52,8 @@ pub struct GroupEntry {
     /// name services list nobody (sssd.conf(5), `ignore_group_members`).
     pub members: Vec<String>,
 }
+
+layout!(GroupEntry { gid, members });
 
 impl GroupEntry {
     /// Whether an account is a member: by its own groups, by its primary group, or by the group's list.

@@ -4,6 +4,12 @@
 //! capabilities, because a program with *file* capabilities keeps `CAP_SETUID` across setresuid(2) and could
 //! go back (the kernel clears capabilities only when a uid of 0 goes). Nothing is believed: every id and set
 //! is read back, and root and the former ids are tried for.
+//!
+//! A crate of its own, so that a program which gives up privilege and starts no job's launcher links nothing more.
+
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 use nunbird_sys::capabilities::Capabilities;
 use nunbird_sys::kernel::Kernel;
@@ -40,7 +46,12 @@ impl std::fmt::Display for Failure {
     }
 }
 
-pub(crate) trait Step<T> {
+/// Names the step that a call is.
+pub trait Step<T> {
+    /// The failure of this step, where it is one.
+    ///
+    /// # Errors
+    /// The same with its name.
     fn step(self, step: &'static str) -> Result<T, Failure>;
 }
 

@@ -1,7 +1,9 @@
 //! The version that begins every message and every file.
 
-use crate::FORMAT_VERSION;
-use nunbird_wire::{Malformed, Message, Reader, Writer};
+use crate::{Malformed, Message, Reader, Writer};
+
+/// The version of every message and of the job record. All programs come from one build; a difference is an error.
+pub const FORMAT_VERSION: u32 = 5;
 
 /// The version, as the first field of a message: written as [`FORMAT_VERSION`], and no other is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -3,7 +3,8 @@
 //! getspnam(3) through nsswitch.conf(5) gives hashes of passwords as well. It is asked in a child, which answers with one word and
 //! whose memory goes with it: the process that asks stays as shepherd.
 
-use crate::fork::{Ended, fork_into};
+use nunbird_sys::fork::{Ended, fork_into};
+use nunbird_wire::choice;
 use std::ffi::{CStr, CString};
 use std::io;
 
@@ -17,6 +18,8 @@ pub enum Expiry {
     /// There is no entry, or this process may not read it.
     Unknown,
 }
+
+choice!(Expiry { 0 => Valid, 1 => Expired, 2 => Unknown });
 
 /// The largest entry, in bytes.
 const ENTRY: usize = 64 << 10;

@@ -9,7 +9,7 @@ use std::io;
 
 /// The descriptors as they were.
 #[derive(Debug)]
-pub struct Outputs {
+pub(crate) struct Outputs {
     output: File,
     errors: File,
 }
@@ -19,7 +19,7 @@ impl Outputs {
     ///
     /// # Errors
     /// As open(2), fcntl(2) and dup2(2).
-    pub fn take() -> io::Result<Self> {
+    pub(crate) fn take() -> io::Result<Self> {
         let outputs = Outputs { output: copy(&io::stdout())?, errors: copy(&io::stderr())? };
         let null = OpenOptions::new().write(true).open("/dev/null")?;
         dup2_stdout(&null)?;
@@ -31,7 +31,7 @@ impl Outputs {
     ///
     /// # Errors
     /// As fcntl(2).
-    pub fn of(output: &File, errors: &File) -> io::Result<Self> {
+    pub(crate) fn of(output: &File, errors: &File) -> io::Result<Self> {
         Ok(Outputs { output: copy(output)?, errors: copy(errors)? })
     }
 
@@ -39,7 +39,7 @@ impl Outputs {
     ///
     /// # Errors
     /// As dup2(2).
-    pub fn give_back(&self) -> io::Result<()> {
+    pub(crate) fn give_back(&self) -> io::Result<()> {
         dup2_stdout(&self.output)?;
         Ok(dup2_stderr(&self.errors)?)
     }
@@ -48,15 +48,7 @@ impl Outputs {
     ///
     /// # Errors
     /// As fcntl(2).
-    pub fn errors(&self) -> io::Result<File> {
+    pub(crate) fn errors(&self) -> io::Result<File> {
         copy(&self.errors)
-    }
-
-    /// Both once more.
-    ///
-    /// # Errors
-    /// As fcntl(2).
-    pub fn files(&self) -> io::Result<[File; 2]> {
-        Ok([copy(&self.output)?, copy(&self.errors)?])
     }
 }

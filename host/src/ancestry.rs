@@ -3,6 +3,7 @@
 //! A process id is given away again; together with the time of the process's start, and within one boot and one pid namespace, it is
 //! not (proc_pid_stat(5)).
 
+use nunbird_sys::process;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -12,11 +13,11 @@ const MOST: usize = 16;
 
 /// A process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Process {
+pub(crate) struct Process {
     /// Its id in this pid namespace.
-    pub pid: i32,
+    pub(crate) pid: i32,
     /// When it started, in clock ticks since boot.
-    pub start: u64,
+    pub(crate) start: u64,
 }
 
 impl Process {
@@ -24,7 +25,7 @@ impl Process {
     ///
     /// # Errors
     /// As open(2) and read(2), but for a process that is not there.
-    pub fn is_alive(self) -> io::Result<bool> {
+    pub(crate) fn is_alive(self) -> io::Result<bool> {
         Ok(stat(self.pid)?.is_some_and(|stat| stat.start == self.start && !stat.is_zombie))
     }
 }
@@ -33,7 +34,7 @@ impl Process {
 ///
 /// # Errors
 /// As stat(2).
-pub fn pid_namespace() -> io::Result<u64> {
+pub(crate) fn pid_namespace() -> io::Result<u64> {
     Ok(fs::metadata("/proc/self/ns/pid")?.ino())
 }
 
@@ -42,8 +43,8 @@ pub fn pid_namespace() -> io::Result<u64> {
 ///
 /// # Errors
 /// As open(2) and read(2), but for a process that is not there or may not be looked at.
-pub fn parents_in_session() -> io::Result<Vec<Process>> {
-    let Some(own) = stat(nix::unistd::getpid().as_raw())? else { return Ok(Vec::new()) };
+pub(crate) fn parents_in_session() -> io::Result<Vec<Process>> {
+    let Some(own) = stat(process::id())? else { return Ok(Vec::new()) };
     let mut parents = Vec::new();
     let mut pid = own.parent;
     while pid > 1 && parents.len() < MOST {
@@ -118,7 +119,7 @@ mod tests {
     #[test]
     fn the_parent_comes_first() {
         let parents = parents_in_session().expect("proc");
-        let parent = nix::unistd::getppid().as_raw();
+        let parent = nunbird_sys::process::parent();
         assert!(parent == 1 || parents.first().is_none_or(|first| first.pid == parent), "{parents:?}");
         assert!(parents.iter().all(|process| process.is_alive().expect("proc")));
     }

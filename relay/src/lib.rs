@@ -2,11 +2,17 @@
 //!
 //! Called by `nunbird-session` as root, and by `nunbird --sudo` as the user.
 
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod watch;
+
 use nunbird_sys::fork::{Child, Ended};
 use nunbird_sys::signals::{CHLD, CONT, HUP, INT, KILL, QUIT, TERM, USR1, USR2};
-use nunbird_sys::watch::{Event, Watch};
 use std::fs::File;
 use std::io;
+use watch::{Event, Watch};
 
 /// What a relay waits for, by [`Watch::begin`].
 pub const HEEDED: [i32; 7] = [CHLD, HUP, INT, QUIT, TERM, USR1, USR2];
@@ -45,27 +51,9 @@ pub fn passed([byte]: [u8; 1]) -> Option<i32> {
     Some(i32::from(byte)).filter(|signal| PASSED.contains(signal))
 }
 
-/// How the launcher ended, in two bytes: `e` and a status, or `s` and a signal.
-pub fn words(ended: Ended) -> [u8; 2] {
-    match ended {
-        Ended::Exited(code) => [b'e', code.to_le_bytes()[0]],
-        Ended::Killed(signal) => [b's', signal.to_le_bytes()[0]],
-    }
-}
-
-/// What [`words`] said.
-pub fn ended(kind: u8, number: u8) -> Option<Ended> {
-    match kind {
-        b'e' => Some(Ended::Exited(i32::from(number))),
-        b's' => Some(Ended::Killed(i32::from(number))),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{PASSED, ended, passed, words};
-    use nunbird_sys::fork::Ended;
+    use super::{PASSED, passed};
     use nunbird_sys::signals::{CHLD, KILL, TERM};
 
     #[test]
@@ -78,15 +66,5 @@ mod tests {
         for other in [0, CHLD, 19, 255] {
             assert_eq!(passed(byte(other)), None, "{other}");
         }
-    }
-
-    #[test]
-    fn two_bytes_say_how_a_launcher_has_ended() {
-        for end in [Ended::Exited(0), Ended::Exited(255), Ended::Killed(9), Ended::Killed(64)] {
-            let [kind, number] = words(end);
-            assert_eq!(ended(kind, number), Some(end));
-        }
-        assert_eq!((words(Ended::Exited(3)), words(Ended::Killed(9))), ([b'e', 3], [b's', 9]));
-        assert_eq!(ended(b'x', 1), None);
     }
 }

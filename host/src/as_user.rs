@@ -5,6 +5,7 @@
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat};
+use nunbird_wire::choice;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -26,13 +27,15 @@ pub enum Doubt {
     Size,
 }
 
+choice!(Doubt { 0 => Home, 1 => Unreadable, 2 => Kind, 3 => Owner, 4 => Writable, 5 => Size });
+
 /// The content of `home/directories…/name`; none where there is no such file.
 ///
 /// The file and every directory from `home` on must be the user's (directories: or root's) and writable by nobody else.
 ///
 /// # Errors
 /// See [`Doubt`].
-pub fn read(home: &Path, inside: &Path, uid: u32, limit: u64) -> Result<Option<Vec<u8>>, Doubt> {
+pub(crate) fn read(home: &Path, inside: &Path, uid: u32, limit: u64) -> Result<Option<Vec<u8>>, Doubt> {
     judge(&stat(home).map_err(|_| Doubt::Home)?, uid, true)?;
     let mut path = home.to_path_buf();
     for part in inside.parent().into_iter().flat_map(Path::components) {
