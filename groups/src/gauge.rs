@@ -4,7 +4,7 @@
 //! it wait: a file that is on no control group file system is none of these, but for the event of version 1.
 
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, fstatfs};
-use nunbird_messages::Usage;
+use nunbird_parts::Usage;
 use nunbird_sys::answer;
 use nunbird_wire::choice;
 use std::fs::File;
@@ -18,7 +18,7 @@ const MOST: usize = 16 << 10;
 /// Of eventfd(2) and its like: `ANON_INODE_FS_MAGIC` (linux/magic.h).
 const ANON_INODE: FsType = FsType(0x0904_1934);
 
-/// One of the numbers of [`Usage`](nunbird_messages::Usage).
+/// One of the numbers of [`Usage`](nunbird_parts::Usage).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields of Usage have them")]
 pub enum Count {

@@ -2,7 +2,7 @@
 //!
 //! One process for each request: one message there, one back through a socket, and behind that the open files of [`Gauge`]s. What a group is
 //! made of is [`Order`], the decider's word; what was made comes back as bytes that nobody but `nunbird-limits` reads. All programs come from
-//! one build; another [`Version`](nunbird_messages::Version) is an error.
+//! one build; another [`Version`](nunbird_wire::Version) is an error.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -15,7 +15,7 @@ mod start;
 
 pub use gauge::{Count, Gauge, Reading, read};
 pub use messages::{Answer, MAX_ANSWER, MAX_GAUGES, MAX_REQUEST, Make, Request, Systemd};
-pub use nunbird_messages::{Group, Usage};
+pub use nunbird_parts::{Group, Usage};
 pub use order::{Disk, MAX_DISKS, Order};
 pub use start::{As, PROGRAM, SOCKET_FD, ask};
 

@@ -1,7 +1,7 @@
 //! Requests and answers.
 
 use crate::gauge::{Count, Reading};
-use nunbird_messages::{Group, Usage};
+use nunbird_parts::{Group, Usage};
 use nunbird_wire::{choice, layout};
 
 /// The longest request, in bytes.

@@ -2,11 +2,11 @@
 
 use crate::gauge::Gauge;
 use crate::messages::{Answer, MAX_ANSWER, MAX_GAUGES, Request};
-use nunbird_messages::Version;
 use nunbird_sys::capabilities::Capabilities;
 use nunbird_sys::fork::fork_into;
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::{exec, passing, process, signals};
+use nunbird_wire::Version;
 use nunbird_wire::{Message, read_frame, write_frame};
 use std::convert::Infallible;
 use std::fs::File;

@@ -1,6 +1,6 @@
 use super::{Answer, Count, Disk, Group, Make, Order, Reading, Request, Systemd, Usage};
-use nunbird_messages::Version;
 use nunbird_wire::Message;
+use nunbird_wire::Version;
 use std::fmt::Debug;
 
 fn is_whole<M: Message + PartialEq + Debug>(message: &M) {

@@ -1,7 +1,7 @@
 //! The account in a machine: lines for its user database, and which of the host's ids are which of the machine's.
 
 use crate::ids::Range;
-use nunbird_messages::{Machine, MachineAccount};
+use nunbird_parts::{Machine, MachineAccount};
 
 /// The name that a group gets which the tree does not know.
 const GROUP: &str = "nunbird-";
@@ -93,7 +93,7 @@ pub(crate) fn group(tree: &str, account: &MachineAccount) -> String {
 #[cfg(test)]
 mod tests {
     use super::{group, passwd, shadow};
-    use nunbird_messages::{AccountIds, MachineAccount};
+    use nunbird_parts::{AccountIds, MachineAccount};
 
     fn account() -> MachineAccount {
         let ids = AccountIds { name: "alice".to_owned(), uid: 4101, gid: 4101 };

@@ -4,8 +4,8 @@
 use crate::Trouble;
 use crate::account;
 use crate::ids::Range;
-use nunbird_messages::{Machine, MachineAccount};
 use nunbird_mounts::open_inside;
+use nunbird_parts::{Machine, MachineAccount};
 use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;

@@ -19,8 +19,9 @@ mod start;
 mod state;
 mod tree;
 
-use nunbird_messages::{MAX_MACHINE_REQUEST, MachineAnswer, MachineRequest, Version};
+use nunbird_parts::{MAX_MACHINE_REQUEST, MachineAnswer, MachineRequest};
 use nunbird_sys::{inherited, process};
+use nunbird_wire::Version;
 use nunbird_wire::{Message, read_frame, write_frame};
 use std::io;
 use std::os::fd::OwnedFd;

@@ -9,7 +9,7 @@ use crate::state::{self, Note};
 use crate::tree::Tree;
 use crate::{Trouble, places};
 use nunbird_files::trusted::open_trusted;
-use nunbird_messages::{MAX_MACHINE_ANSWER, Machine, MachineAccount, MachineAnswer};
+use nunbird_parts::{MAX_MACHINE_ANSWER, Machine, MachineAccount, MachineAnswer};
 use nunbird_sys::fork::fork_into;
 use nunbird_sys::{answer, exec, process};
 use nunbird_wire::Message;

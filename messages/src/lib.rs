@@ -15,17 +15,14 @@ mod code;
 mod envelope;
 mod exit_codes;
 mod fds;
-mod group;
 
 mod isolation;
 mod limits;
-mod machine;
 mod pam;
 mod record;
 mod runner;
 mod session;
 mod untrusted;
-mod usage;
 
 pub use claim::Claim;
 pub use code::Code;
@@ -34,17 +31,15 @@ pub use exit_codes::ExitCodes;
 pub use fds::{
     CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD, SUMMARY_SIZE,
 };
-pub use group::Group;
 pub use isolation::Isolation;
 pub use limits::ProcessLimits;
-pub use machine::{
-    MAX_MACHINE_ANSWER, MAX_MACHINE_REQUEST, Machine, MachineAccount, MachineAnswer, MachineBind,
-    MachineRequest,
+pub use nunbird_parts::{
+    AccountIds, Group, MAX_MACHINE_ANSWER, MAX_MACHINE_REQUEST, Machine, MachineAccount, MachineAnswer,
+    MachineBind, MachineRequest, Usage,
 };
 pub use nunbird_wire::{FORMAT_VERSION, FormatError, Version};
 pub use pam::{Pam, SessionSpan};
-pub use record::{AccountIds, JobDirectory, Now, Record};
+pub use record::{JobDirectory, Now, Record};
 pub use runner::{Runner, RunnerProcess};
 pub use session::{Keep, SessionOrder, SessionReport, SessionTrouble};
 pub use untrusted::Untrusted;
-pub use usage::Usage;

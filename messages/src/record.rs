@@ -4,7 +4,7 @@
 //! directory that only root can enter (for `downscope = "none"`: only the user itself), so neither the CI user nor the runner's account can
 //! write one. `nunbird-auth` goes by the fields; [`Record::body`] is for the decider, which wrote it.
 
-use crate::{FormatError, Group, Isolation, Machine, Pam, ProcessLimits, Runner};
+use crate::{AccountIds, FormatError, Group, Isolation, Machine, Pam, ProcessLimits, Runner};
 use nunbird_wire::Version;
 use nunbird_wire::layout;
 use std::path::PathBuf;
@@ -88,19 +88,6 @@ layout!(Record {
     scheduler,
     body,
 });
-
-/// A local account, by its name and numbers in the system's user database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccountIds {
-    /// Login name.
-    pub name: String,
-    /// User id, never 0 for a job that Nunbird admitted.
-    pub uid: u32,
-    /// Primary group id.
-    pub gid: u32,
-}
-
-layout!(AccountIds { name, uid, gid });
 
 /// The runner's temporary directory of one job (`TMPDIR` of the custom executor's programs, where
 /// `JOB_RESPONSE_FILE` lies).
