@@ -2,7 +2,8 @@
 //! available.
 //!
 //! The files may grow on another host, so only reading shows their length; inotify(7) is just a
-//! hint when to read. The number of bytes passed on is kept in a file beside them, for a launcher
+//! hint when to read. Of much output the kernel moves the pages (`nunbird_stage::outlet`), without a copy,
+//! where the runner's end is a pipe and the file system can do it. The number of bytes passed on is kept in a file beside them, for a launcher
 //! that continues after this one.
 
 use super::messages::Output;
@@ -12,7 +13,7 @@ use nunbird_stage::Loss;
 use nunbird_stage::outlet::Outlet;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -58,6 +59,10 @@ pub(crate) struct Tail<'fd> {
     passed: u64,
     pending: Vec<u8>,
     written: usize,
+    /// Whether the kernel moves the file's bytes, so that none are in `pending`.
+    moving: bool,
+    /// Whether it cannot.
+    copies: bool,
     /// Whether `pending` holds our own text and not the file's.
     own: bool,
     /// Our own lines that wait until the file's bytes are written.
@@ -81,6 +86,8 @@ impl<'fd> Tail<'fd> {
             passed,
             pending: Vec::new(),
             written: 0,
+            moving: false,
+            copies: false,
             own: false,
             lines: Vec::new(),
             put_off: false,
@@ -113,7 +120,7 @@ impl<'fd> Tail<'fd> {
         // A partial line of the script is completed first, if its end arrives soon.
         if waits && self.in_line && !self.put_off && !self.at_end {
             self.put_off = true;
-            self.pull();
+            self.copy();
             let end = self.pending.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
             self.unread(end.unwrap_or(self.pending.len()));
         }
@@ -137,6 +144,9 @@ impl<'fd> Tail<'fd> {
 
     /// Writes what the sink accepts now; poll(2) has reported that it accepts something.
     pub(crate) fn push(&mut self, passed: &Passed) {
+        if self.moving {
+            return self.move_on(passed);
+        }
         let rest = &self.pending[self.written..];
         let done = match (&self.loss, self.sink.write(rest)) {
             (Some(_), _) => rest.len(),
@@ -186,10 +196,66 @@ impl<'fd> Tail<'fd> {
     }
 
     fn has_pending(&self) -> bool {
-        self.written < self.pending.len()
+        self.moving || self.written < self.pending.len()
     }
 
+    /// Reads a little, and has the kernel move the rest where there is more.
     fn pull(&mut self) {
+        let mut little = [0; LITTLE];
+        let n = self.read_into(&mut little);
+        if n < LITTLE || self.copies {
+            return self.take_in(n, &little);
+        }
+        self.moving = true;
+        self.load();
+        if !self.moving && !self.at_end {
+            self.take_in(n, &little);
+        }
+    }
+
+    /// Takes the next bytes for the kernel to move. Ends that where there are none, where it cannot be done, and where lines of ours wait.
+    fn load(&mut self) {
+        self.open();
+        let loaded = match &self.file {
+            Some(file) if self.lines.is_empty() => self.sink.load(file.as_fd(), &mut self.read),
+            _ => Err(Errno::EAGAIN),
+        };
+        match loaded {
+            Ok(1..) | Err(Errno::EINTR) => return,
+            Ok(0) => self.at_end = true,
+            Err(Errno::EAGAIN) => {}
+            Err(_) => self.copies = true,
+        }
+        self.moving = false;
+        let mut last = [0];
+        let before = self.read.checked_sub(1);
+        let known = before.is_some_and(|at| {
+            self.file.as_ref().is_some_and(|file| file.read_at(&mut last, at).is_ok_and(|n| n == 1))
+        });
+        self.in_line = known && last != *b"\n";
+    }
+
+    /// Has the kernel move what the sink accepts.
+    fn move_on(&mut self, passed: &Passed) {
+        match self.sink.unload() {
+            Ok(n) => {
+                self.passed += n as u64;
+                // As above.
+                let _ = passed.set(self.number, self.passed);
+            }
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            // Whatever it is, writing shows it: the reader has closed, or a filter refuses splice(2).
+            Err(_) => {
+                (self.moving, self.copies) = (false, true);
+                self.read = self.passed;
+            }
+        }
+        if self.moving && self.sink.loaded() == 0 {
+            self.load();
+        }
+    }
+
+    fn open(&mut self) {
         if self.file.is_none() {
             self.file = OpenOptions::new()
                 .read(true)
@@ -197,19 +263,31 @@ impl<'fd> Tail<'fd> {
                 .open(&self.path)
                 .ok();
         }
-        let Some(file) = &self.file else {
-            self.at_end = true;
-            return;
-        };
+    }
+
+    /// Reads from where this stream is. An error is not the end of the file: the next attempt may succeed.
+    fn read_into(&mut self, bytes: &mut [u8]) -> usize {
+        self.open();
+        self.file.as_ref().map_or(0, |file| file.read_at(bytes, self.read).unwrap_or(0))
+    }
+
+    /// Reads what has to be copied.
+    fn copy(&mut self) {
         let mut little = [0; LITTLE];
-        // An error is not the end of the file: the next attempt may succeed.
-        let mut n = file.read_at(&mut little, self.read).unwrap_or(0);
+        let n = self.read_into(&mut little);
+        self.take_in(n, &little);
+    }
+
+    /// Takes in the little that was read, or more where that is not all.
+    fn take_in(&mut self, mut n: usize, little: &[u8; LITTLE]) {
         if n < LITTLE {
             self.pending = little[..n].to_vec();
         } else {
-            self.pending.resize(CHUNK, 0);
-            n = file.read_at(&mut self.pending, self.read).unwrap_or(0);
-            self.pending.truncate(n);
+            let mut pending = std::mem::take(&mut self.pending);
+            pending.resize(CHUNK, 0);
+            n = self.read_into(&mut pending);
+            pending.truncate(n);
+            self.pending = pending;
         }
         self.read += n as u64;
         self.at_end = n == 0;
@@ -264,5 +342,68 @@ mod tests {
         let mut text = String::new();
         reader.read_to_string(&mut text).expect("read");
         assert_eq!(text, "one\ntw\nours\nmore\no\nfour\nlast\nfive");
+    }
+
+    #[test]
+    fn much_output_is_moved_whole_with_lines_of_ours_between_its_lines_and_a_launcher_after_this_one_goes_on()
+    {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("out");
+        let text: String = (0..100_000).map(|n| format!("line {n}\n")).collect();
+        std::fs::write(&path, &text).expect("written");
+        let (mut reader, writer) = pipe().expect("pipe");
+        let reading = std::thread::spawn(move || {
+            let mut all = String::new();
+            reader.read_to_string(&mut all).map(|_| all).expect("read")
+        });
+        let passed = Passed::open(&dir.path().join("passed")).expect("passed");
+        let mut tail = Tail::new(path.clone(), 0, writer.as_fd(), 0);
+        for turn in 0_u32.. {
+            if !tail.fill() {
+                break;
+            }
+            assert!(turn > 3 || tail.pending.is_empty(), "copied and not moved");
+            if turn == 3 {
+                tail.add_text("ours\n");
+            }
+            tail.push(&passed);
+            if turn > 10 && tail.passed > 900_000 {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        let so_far = tail.passed;
+        assert!(so_far > 900_000 && tail.progress(None) == Output::Flowing, "{so_far}");
+        drop(tail);
+        // What was taken and not moved is not counted.
+        assert_eq!(passed.get(0).expect("offset"), so_far);
+        let mut tail = Tail::new(path, 0, writer.as_fd(), so_far);
+        while tail.fill() {
+            tail.push(&passed);
+            std::thread::yield_now();
+        }
+        assert_eq!(tail.progress(Some(text.len() as u64)), Output::All);
+        drop(tail);
+        drop(writer);
+        let all = reading.join().expect("the reader");
+        let at = all.find("ours\n").expect("the line of ours");
+        assert!(at > 0 && (all[..at].ends_with('\n')), "in a line of the script's");
+        assert!(all.replacen("ours\n", "", 1) == text, "other bytes than the job has written");
+    }
+
+    #[test]
+    fn much_output_to_what_is_no_pipe_is_copied_whole() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (path, sink) = (dir.path().join("out"), tempfile::tempfile().expect("a file"));
+        let text = "0123456789abcde\n".repeat(20_000);
+        std::fs::write(&path, &text).expect("written");
+        let passed = Passed::open(&dir.path().join("passed")).expect("passed");
+        let mut tail = Tail::new(path, 0, sink.as_fd(), 0);
+        while tail.fill() {
+            tail.push(&passed);
+        }
+        let mut got = vec![0; text.len() + 1];
+        let n = std::os::unix::fs::FileExt::read_at(&sink, &mut got, 0).expect("read");
+        assert!(got[..n] == *text.as_bytes(), "other bytes than the job has written");
     }
 }

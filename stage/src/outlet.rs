@@ -2,6 +2,8 @@
 //!
 //! The runner's pipe may not be made `O_NONBLOCK`, because other processes share it. splice(2) waits for no pipe by a
 //! flag of the call, and moves bytes from one pipe to another without a copy; so large pieces go through a pipe of ours.
+//! What is in a file goes through it as well, without a copy at all: never straight into the runner's pipe, because the
+//! kernel locks a pipe while it reads the file, and a file system that does not respond would stop the pipe's reader.
 //! Both streams may have one pipe, which the other stream has filled since the caller's poll(2): a small piece is
 //! written after a look of its own.
 
@@ -27,7 +29,7 @@ pub struct Outlet<'fd> {
     is_pipe: bool,
     /// The pipe before it, once there was a large piece.
     before: Option<(PipeReader, PipeWriter)>,
-    /// How many bytes are in there: the first ones of the next call's.
+    /// How many bytes are in there: the first ones of the next call's, or of the file's.
     staged: usize,
 }
 
@@ -83,6 +85,54 @@ impl<'fd> Outlet<'fd> {
     }
 }
 
+impl Outlet<'_> {
+    /// Takes what a file has from this offset on into the pipe before the sink, to be moved by [`Outlet::unload`], and moves the offset on.
+    /// Returns how many bytes: none at the file's end.
+    ///
+    /// # Errors
+    /// As splice(2); `EINVAL` where the sink is no pipe or the file system cannot do it, so that the bytes have to be copied.
+    pub fn load(&mut self, file: BorrowedFd<'_>, offset: &mut u64) -> nix::Result<usize> {
+        if !self.is_pipe || self.staged > 0 {
+            return Err(Errno::EINVAL);
+        }
+        if self.before.is_none() {
+            self.before = Some(pipe_before().map_err(|_| Errno::EINVAL)?);
+        }
+        let Some((_, to)) = &self.before else { return Err(Errno::EINVAL) };
+        let mut at = i64::try_from(*offset).map_err(|_| Errno::EINVAL)?;
+        let n = splice(file, Some(&mut at), to, None, ROOM as usize, SpliceFFlags::SPLICE_F_NONBLOCK)?;
+        if n == 0 {
+            self.before = None;
+        }
+        (self.staged, *offset) = (n, *offset + n as u64);
+        Ok(n)
+    }
+
+    /// How many bytes of a file [`Outlet::load`] has taken that are not moved yet.
+    pub fn loaded(&self) -> usize {
+        self.staged
+    }
+
+    /// Moves what the sink accepts of them.
+    ///
+    /// # Errors
+    /// As splice(2); `EAGAIN` where it accepts nothing. After other errors nothing is loaded any more.
+    pub fn unload(&mut self) -> nix::Result<usize> {
+        let Some((from, _)) = &self.before else { return Ok(0) };
+        match moved(from.as_fd(), self.sink, self.staged) {
+            Ok(n) => {
+                self.staged -= n;
+                Ok(n)
+            }
+            Err(e @ (Errno::EAGAIN | Errno::EINTR)) => Err(e),
+            Err(e) => {
+                (self.before, self.staged) = (None, 0);
+                Err(e)
+            }
+        }
+    }
+}
+
 /// Whether a descriptor accepts [`AT_ONCE`] bytes now, or shows why it never will.
 fn accepts(fd: BorrowedFd<'_>) -> nix::Result<bool> {
     Ok(poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], PollTimeout::ZERO)? > 0)
@@ -123,7 +173,7 @@ fn pipe_before() -> io::Result<(PipeReader, PipeWriter)> {
 mod tests {
     use super::{Outlet, are_one, is_pipe};
     use nix::errno::Errno;
-    use std::io::{Read, pipe};
+    use std::io::{Read, Write, pipe};
     use std::os::fd::AsFd;
 
     #[test]
@@ -148,6 +198,49 @@ mod tests {
         }
         assert!(got == bytes, "other bytes than were written");
         assert!(writes < 150, "{writes} writes: not in large pieces");
+    }
+
+    #[test]
+    fn what_a_file_has_arrives_whole_from_where_it_begins_and_a_reader_that_waits_is_not_waited_for() {
+        let (mut reader, writer) = pipe().expect("pipe");
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(&bytes).expect("written");
+        let mut outlet = Outlet::new(writer.as_fd());
+        let (mut offset, mut got) = (1000, Vec::new());
+        let mut sent = 1000;
+        loop {
+            if outlet.loaded() == 0 && outlet.load(file.as_fd(), &mut offset) == Ok(0) {
+                break;
+            }
+            match outlet.unload() {
+                Ok(n) => sent += n as u64,
+                Err(Errno::EAGAIN) => {
+                    let mut piece = [0; 50_000];
+                    let n = reader.read(&mut piece).expect("read");
+                    got.extend_from_slice(&piece[..n]);
+                }
+                Err(e) => panic!("{e}"),
+            }
+            assert_eq!(sent + outlet.loaded() as u64, offset);
+        }
+        drop(writer);
+        reader.read_to_end(&mut got).expect("read");
+        assert!(got == bytes[1000..], "other bytes than the file has");
+    }
+
+    #[test]
+    fn of_a_file_nothing_is_taken_for_what_is_no_pipe_or_has_no_reader() {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(b"bytes").expect("written");
+        let other = tempfile::tempfile().expect("a file");
+        let mut offset = 0;
+        assert_eq!(Outlet::new(other.as_fd()).load(file.as_fd(), &mut offset), Err(Errno::EINVAL));
+        let (reader, writer) = pipe().expect("pipe");
+        drop(reader);
+        let mut outlet = Outlet::new(writer.as_fd());
+        assert_eq!(outlet.load(file.as_fd(), &mut offset), Ok(5));
+        assert_eq!((outlet.unload(), outlet.loaded()), (Err(Errno::EPIPE), 0));
     }
 
     #[test]
