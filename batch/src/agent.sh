@@ -8,35 +8,31 @@ umask 077
 # Some schedulers give a job no environment at all.
 PATH=${PATH:-/usr/bin:/bin}
 @FORWARD@
-# Whole or not at all: written beside, then renamed.
+# Whole or not at all: written beside, then renamed. What the shell can do itself starts no program: each takes a
+# millisecond of the stage's time.
 report() {
-  cat >"$d/$1.$$" && mv -f "$d/$1.$$" "$d/$1"
+  printf '%s\nend @NONCE@\n' "$2" >"$d/$1.$$" && mv -f "$d/$1.$$" "$d/$1"
 }
+
+{ read -r host; } 2>/dev/null </proc/sys/kernel/hostname || host=$(uname -n)
 
 # mkdir has one winner on every file system. A scheduler that starts the job again meets this.
 if ! mkdir "$d/started" 2>/dev/null; then
   if [ -d "$d/started" ]; then
     echo "nunbird: this stage has begun once already; it is not run a second time" >&2
-    report refused <<EOF
-job $job
-host $(uname -n)
-end @NONCE@
-EOF
+    report refused "job $job
+host $host"
   else
     echo "nunbird: cannot make $d/started" >&2
   fi
   exit 75
 fi
 
-host=$(uname -n)
 start=$(date +%s)
-report began <<EOF || exit 75
-job $job
+report began "job $job
 host $host
 hosts $hosts
-start $start
-end @NONCE@
-EOF
+start $start" || exit 75
 
 # Signals of the scheduler are the script's to act on; the agent lives on to report it. A shell runs a trap only after
 # its foreground command, so the exit code below is the script's whatever arrives. 1 HUP, 2 INT, 3 QUIT, 10 USR1,
@@ -53,9 +49,10 @@ umask 077
 finish=$(date +%s)
 # Not in a subshell, which would print its own times. The second line is that of all children.
 times >"$d/times"
-cpu=$(tail -n 1 "$d/times")
-# A shell reports only that the script has begun; a container also that it has ended without having begun.
-mark=$(cat "$d/script-began" 2>/dev/null)
+{ read -r cpu && read -r cpu; } <"$d/times"
+# A shell reports only that the script has begun; a container also that it has ended without having begun. No line ends there.
+mark=
+{ read -r mark; } 2>/dev/null <"$d/script-began"
 begun=no
 [ "$mark" = s ] && begun=yes
 result=@RESULT@
@@ -80,8 +77,7 @@ unrecorded() {
 }
 # A file that is not there cannot be counted, and a record without its number would be a lie.
 stdout=$(wc -c <"$d/out") && stderr=$(wc -c <"$d/err") || unrecorded
-report record <<EOF || unrecorded
-code $code
+report record "code $code
 begun $begun
 result $result
 start $start
@@ -91,7 +87,5 @@ hosts $hosts
 stdout $((stdout))
 stderr $((stderr))
 cpu $cpu
-memory $memory
-end @NONCE@
-EOF
+memory $memory" || unrecorded
 @EXIT@
