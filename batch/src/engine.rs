@@ -23,6 +23,7 @@ use super::stage::{Intent, Stage};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use nix::sys::statfs;
 use nunbird_handover::Summary;
 use nunbird_stage::StageError;
 use nunbird_stage::signals::Signals;
@@ -32,12 +33,20 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How often files are checked when no inotify event comes: on file systems that other hosts write
 /// to.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The same after a long time without any change, of a job that runs and of one that waits in the queue.
+const CHECK_INTERVAL_QUIET: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
+/// The interval grows to this part of the time since the last change.
+const QUIET_PART: u32 = 16;
+/// How often files are checked whose changes this host's kernel reports, all the same.
+const CHECK_INTERVAL_REPORTED: Duration = Duration::from_secs(10);
+/// At least this long a wait is one before which memory is given back again.
+const LONG_CHECK: Duration = Duration::from_secs(4);
 /// How long to wait for another launcher's query: a little longer than a query may take.
 const SHARED_QUERY: Duration = Duration::from_secs(35);
 /// The same for a launcher that needs the current state, because it may have a job to end.
@@ -63,6 +72,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) clock: Instant,
     pub(crate) answer_time: AnswerTime,
     pub(crate) watch: Option<Inotify>,
+    /// Whether this host's kernel reports every change of the stage's files.
+    pub(crate) reported: bool,
     /// The inotify watch on `out`.
     pub(crate) output_watch: Option<WatchDescriptor>,
     /// The inotify watch on the directory of shared query results.
@@ -78,7 +89,9 @@ pub(crate) struct Engine<'a> {
     pub(crate) stored_id: Option<String>,
     pub(crate) log_size: Option<u64>,
     pub(crate) checked: Option<Instant>,
-    /// When memory is given back, after the start and after each command; none once it has been.
+    /// When something last changed: output, files of the agent, the job's state.
+    pub(crate) changed: Instant,
+    /// When memory is given back, after the start, after each command and after output; none once it has been.
     pub(crate) idle: Option<Instant>,
     /// Whether standard error is written before standard output in this turn.
     pub(crate) err_first: bool,
@@ -109,6 +122,7 @@ impl Engine<'_> {
     /// Returns when the stage's end is known and its output is passed on.
     pub(crate) fn run(&mut self) -> Result<StageOutcome, StageError> {
         self.watch = self.watched();
+        let program = OwnProgram::look();
         let failed = |e: Errno| {
             StageError::new(
                 "cannot wait for events of the job",
@@ -117,11 +131,7 @@ impl Engine<'_> {
             )
         };
         loop {
-            if self.command.is_none() && self.idle.is_some_and(|idle| Instant::now() >= idle) {
-                self.idle = None;
-                OwnProgram::look().give_back();
-            }
-            self.check_files();
+            let looked = self.check_files();
             self.collect_output();
             self.store_id()?;
             self.pass_output_on();
@@ -134,7 +144,13 @@ impl Engine<'_> {
             {
                 return Ok(outcome.clone());
             }
-            self.wait().map_err(failed)?;
+            let long = looked && self.check_interval() >= LONG_CHECK;
+            let due = long || self.idle.is_some_and(|idle| Instant::now() >= idle);
+            let rest = (due && self.command.is_none()).then_some(program);
+            if rest.is_some() {
+                self.idle = None;
+            }
+            self.wait(rest).map_err(failed)?;
         }
     }
 
@@ -173,8 +189,10 @@ impl Engine<'_> {
         // If the host has no inotify watches left, files are checked every second.
         let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
         watch.add_watch(self.stage.path(), AddWatchFlags::IN_MOVED_TO).ok()?;
+        self.reported = is_local(self.stage.path());
         for name in ["out", "err", "log"] {
             let added = watch.add_watch(&self.stage.path().join(name), AddWatchFlags::IN_MODIFY);
+            self.reported &= added.is_ok();
             // A file that was removed and made again is found at the next check.
             if let (Ok(added), "out") = (added, name) {
                 self.output_watch = Some(added);
@@ -191,16 +209,35 @@ impl Engine<'_> {
         if !matches!(event, Event::Output(_)) {
             self.last_event = shared::now();
         }
+        if !matches!(event, Event::Output(Output::All | Output::Missing) | Event::CommandResult(..)) {
+            self.changed = Instant::now();
+        }
         self.machine.handle(now, event);
     }
 
-    /// Checks the agent's files, after an inotify event or when a second has passed.
-    fn check_files(&mut self) {
-        let events = self.watch.as_ref().and_then(|watch| watch.read_events().ok()).unwrap_or_default();
-        let due = self.checked.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL);
-        if events.is_empty() && !due {
-            return;
+    /// How long after one check of the files the next one is due.
+    fn check_interval(&self) -> Duration {
+        if self.command.is_some() || self.pending_query.is_some() || !self.machine.is_settled() {
+            return CHECK_INTERVAL;
         }
+        if self.reported {
+            return CHECK_INTERVAL_REPORTED;
+        }
+        let [runs, waits] = CHECK_INTERVAL_QUIET;
+        let longest = if self.machine.began.is_some() { runs } else { waits };
+        (self.changed.elapsed() / QUIET_PART).clamp(CHECK_INTERVAL, longest)
+    }
+
+    /// Checks the agent's files, after an inotify event or when it is due, which is returned.
+    fn check_files(&mut self) -> bool {
+        let events = self.watch.as_ref().and_then(|watch| watch.read_events().ok()).unwrap_or_default();
+        let interval = self.check_interval();
+        let due = self.checked.is_none_or(|at| at.elapsed() >= interval);
+        if events.is_empty() && !due {
+            return false;
+        }
+        // A file has been removed or replaced, and what is in its place is not watched.
+        self.reported &= !events.iter().any(|event| event.mask.contains(AddWatchFlags::IN_IGNORED));
         if due {
             self.checked = Some(Instant::now());
             // A network file system drops its cached negative lookups when the directory is opened.
@@ -217,6 +254,7 @@ impl Engine<'_> {
         if due || events.iter().any(|event| Some(event.wd) == self.shared_watch) {
             self.poll_shared_query();
         }
+        due
     }
 
     fn check_records(&mut self) {
@@ -344,16 +382,21 @@ impl Engine<'_> {
                 _ => Output::All,
             };
         }
+        if all == Output::Flowing {
+            self.idle = Some(Instant::now() + LONG);
+        }
         self.event(Event::Output(all));
     }
 
     fn log_notices(&mut self) {
         for notice in self.machine.notices() {
+            self.changed = Instant::now();
             self.log.notice(&mut self.tails[1], &notice, self.machine.id.as_deref());
         }
     }
 
-    fn wait(&mut self) -> nix::Result<()> {
+    /// Waits for the next event; gives memory back before that where it is time for it.
+    fn wait(&mut self, rest: Option<OwnProgram>) -> nix::Result<()> {
         let timeout = self.timeout();
         let pending = self.tails.each_mut().map(|tail| tail.fill().then(|| tail.sink()));
         let mut fds: Vec<PollFd<'_>> = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
@@ -361,6 +404,10 @@ impl Engine<'_> {
         fds.extend(sinks.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLOUT)));
         if let Some(watch) = &self.watch {
             fds.push(PollFd::new(watch.as_fd(), PollFlags::POLLIN));
+        }
+        // Last of all: each function that is called after it brings its part of the program back.
+        if let Some(program) = rest {
+            program.give_back();
         }
         match poll(&mut fds, timeout) {
             Ok(_) => {}
@@ -406,10 +453,11 @@ impl Engine<'_> {
 
     fn timeout(&self) -> PollTimeout {
         let now = Instant::now();
-        let look = self.checked.map_or(now, |at| at + CHECK_INTERVAL);
+        let look = self.checked.map_or(now, |at| at + self.check_interval());
         let command = self.command.as_ref().map(|asked| asked.running.deadline());
         let wake = self.machine.next_wakeup(self.now()).map(|at| self.clock + at);
-        let due = [Some(look), command, wake].into_iter().flatten().min().unwrap_or(look);
+        let idle = self.idle.filter(|_| self.command.is_none());
+        let due = [Some(look), command, wake, idle].into_iter().flatten().min().unwrap_or(look);
         let wait = due.saturating_duration_since(now) + Duration::from_millis(1);
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
     }
@@ -488,4 +536,12 @@ impl Engine<'_> {
             }
         }
     }
+}
+
+/// Whether all that writes to files there does so through this host's kernel: its own processes, and those of hosts that it exports
+/// the file system to.
+fn is_local(path: &Path) -> bool {
+    let local =
+        [statfs::EXT4_SUPER_MAGIC, statfs::XFS_SUPER_MAGIC, statfs::BTRFS_SUPER_MAGIC, statfs::TMPFS_MAGIC];
+    statfs::statfs(path).is_ok_and(|found| local.contains(&found.filesystem_type()))
 }

@@ -150,6 +150,15 @@ impl<'d> Machine<'d> {
             || self.submission != Submission::Known
     }
 
+    /// Whether the job waits or runs as the scheduler last said, and nothing is known that will end it.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.needs_fresh_state()
+            && self.record.is_none()
+            && self.refused.is_none()
+            && self.reported_end.is_none()
+            && self.gone.is_none()
+    }
+
     /// The order is not carried out; it is issued again when nothing more urgent is due.
     pub(crate) fn withdraw_order(&mut self) {
         self.outstanding = None;

@@ -123,7 +123,13 @@ impl<'fd> Supervisor<'fd> {
         let interests = [self.out.interest(), self.err.interest()];
         let mut fds = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
         fds.extend(interests.iter().flatten().map(|(fd, flags)| PollFd::new(*fd, *flags)));
-        match poll(&mut fds, self.timeout()) {
+        let timeout = self.timeout();
+        if self.idle.is_some_and(|idle| Instant::now() >= idle) {
+            self.idle = None;
+            // Last of all: each function that is called after it brings its part of the program back.
+            OwnProgram::look().give_back();
+        }
+        match poll(&mut fds, timeout) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(true),
             Err(e) => return Err(e),
@@ -217,10 +223,6 @@ impl<'fd> Supervisor<'fd> {
     /// Does what is due by now.
     fn do_due_actions(&mut self) {
         let now = Instant::now();
-        if self.idle.is_some_and(|idle| now >= idle) {
-            self.idle = None;
-            OwnProgram::look().give_back();
-        }
         if self.ended.is_none()
             && let Some(Cancel { asked, killed: None }) = self.cancel
             && now >= asked + self.timeouts.grace

@@ -16,15 +16,21 @@ pub const LONG: Duration = Duration::from_secs(1);
 /// # Errors
 /// As setsockopt(2) and recv(2).
 pub fn wait_to_read(socket: &UnixStream, program: OwnProgram) -> io::Result<()> {
+    let look = || recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK);
     socket.set_read_timeout(Some(LONG))?;
-    let seen = recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK);
+    let seen = look();
     socket.set_read_timeout(None)?;
-    match seen {
-        Ok(_) => Ok(()),
-        Err(Errno::EAGAIN | Errno::EINTR) => {
+    let seen = match seen {
+        Err(Errno::EAGAIN) => {
             program.give_back();
-            Ok(())
+            // From here, and not where it will be read: each function that is called brings its part of the program back.
+            look()
         }
+        seen => seen,
+    };
+    match seen {
+        // What came of a wait that a signal has ended, reading shows.
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(e) => Err(e.into()),
     }
 }
@@ -48,8 +54,17 @@ mod tests {
         let mut bytes = [0; 4];
         (&there).read_exact(&mut bytes).expect("read");
         assert_eq!(&bytes, b"word");
-        wait_to_read(&there, program).expect("a long wait is no error");
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(LONG * 3 / 2);
+                (&here).write_all(b"x").expect("written");
+            });
+            wait_to_read(&there, program).expect("a long wait is no error");
+        });
+        assert!(began.elapsed() > LONG, "it did not wait until there was something");
         assert!(there.read_timeout().expect("a socket").is_none());
+        (&there).read_exact(&mut [0]).expect("read");
         drop(here);
         wait_to_read(&there, program).expect("its end is something to read");
     }
