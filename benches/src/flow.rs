@@ -2,12 +2,15 @@
 
 use crate::measure::{now, quantile};
 use crate::report::Fact;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use nunbird_tests::fake::{Dialect, Queue};
 use nunbird_tests::runner::Session;
 use nunbird_tests::world::enter::Spec;
 use nunbird_tests::world::{Privilege, World};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,7 +47,7 @@ pub(crate) fn facts(part: Option<&str>) -> Vec<Fact> {
 fn batch(world: &World) -> Vec<Fact> {
     fake_scheduler(world);
     let where_ = ", in a batch scheduler";
-    let mut facts = vec![output(world, where_)];
+    let mut facts = vec![output(world, where_), flow_of_output(world)];
     facts.extend(memory(world, where_));
     facts
 }
@@ -110,6 +113,35 @@ fn output(world: &World, where_: &str) -> Fact {
         unit: "x".to_owned(),
         target: "at least 0.9".to_owned(),
     }
+}
+
+/// The same of more output in the scheduler, less a stage without any: what is left is the way that the bytes go, without the
+/// submission and the end of the job.
+fn flow_of_output(world: &World) -> Fact {
+    const MIB: usize = 256;
+    world.write_file("/tmp/nbt_larger", "0123456789abcde\n".repeat(MIB << 16), "root", 0o644);
+    let pipes = world.program("root", "/bin/sh", &["-c", "cat /tmp/nbt_larger | cat"]);
+    let stage = |id: u64, text: &str, expected: usize| {
+        let job = world.job().id(id);
+        let mut session = prepared(&job);
+        let script = session.directory().join("cat");
+        session.write(&script, text.as_bytes(), 0o700);
+        let (time, bytes) = timed_output(world, &session.spec_of_run(&script, "build_script"));
+        assert_eq!(bytes, expected, "output is missing");
+        assert!(session.cleanup().succeeded());
+        time
+    };
+    let ratios: Vec<f64> = (0..=PAIRS as u64)
+        .map(|n| {
+            let pipes = timed(world, &pipes);
+            let much = stage(8130 + 2 * n, "cat /tmp/nbt_larger\n", MIB << 20);
+            pipes / (much - stage(8131 + 2 * n, ":\n", 0))
+        })
+        .skip(1)
+        .collect();
+    let name =
+        format!("output of {MIB} MiB in a batch scheduler, less a stage without any, against `cat | cat`");
+    fact(name, quantile(&ratios, 0.5), "x", "at least 0.9")
 }
 
 /// Stages a second, at once, and the same number of `setpriv bash -l`.
@@ -202,34 +234,51 @@ fn script(world: &World) -> Fact {
     fact("a script of 50 MiB, less an empty one, against bash that reads it".to_owned(), ratio, "x", "")
 }
 
-/// Stages that wait at once.
+/// Stages that wait at once; `NUNBIRD_BENCH_CROWD` is another number.
 const CROWD: u64 = 100;
+/// Their jobs open it and end when it is closed.
+const GATE: &str = "/tmp/nbt_gate";
 
 /// What many stages that wait in the fake scheduler cost.
 fn crowd(world: &World) -> Vec<Fact> {
     fake_scheduler(world);
-    let jobs: Vec<_> = (0..CROWD).map(|n| world.job().id(8400 + n).limit(Duration::from_secs(300))).collect();
+    let crowd = std::env::var("NUNBIRD_BENCH_CROWD").ok().and_then(|text| text.parse().ok()).unwrap_or(CROWD);
+    // Each stage has a thread here, with pipes.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("a limit");
+    let gate = world.host_path(GATE);
+    mkfifo(&gate, Mode::from_bits_truncate(0o644)).expect("a FIFO");
+    let open = File::options().read(true).write(true).open(&gate).expect("a FIFO");
+    let jobs: Vec<_> = (0..crowd).map(|n| world.job().id(8400 + n).limit(Duration::from_secs(900))).collect();
     let mut sessions: Vec<_> = jobs.iter().map(prepared).collect();
+    let script = format!("read -r _ <{GATE} || :\n");
     let seen = thread::scope(|scope| {
         let stages: Vec<_> = sessions
             .iter_mut()
-            .map(|session| scope.spawn(|| session.run_text("build_script", "sleep 60\n")))
+            .map(|session| scope.spawn(|| session.run_text("build_script", &script)))
             .collect();
+        // They submit, and each asks whether its job is known.
+        thread::sleep(Duration::from_secs(25) + Duration::from_millis(100 * crowd));
         let seen = crowd_seen();
+        drop(open);
         for stage in stages {
             let outcome = stage.join().expect("a stage");
             assert!(outcome.succeeded(), "{:?} {}", outcome.exit, outcome.log);
         }
         seen
     });
+    let each = |sum: f64| sum / crowd as f64;
     let all: f64 = seen.sizes.values().sum();
-    let of = |what: &str| format!("{CROWD} stages that wait in a batch scheduler: {what}");
-    vec![
-        fact(of("memory of each"), all / CROWD as f64, "MiB", ""),
+    let of = |what: &str| format!("{crowd} stages that wait in a batch scheduler: {what}");
+    let mut facts = vec![fact(of("memory of each"), each(all), "MiB", "")];
+    facts.extend(seen.sizes.iter().map(|(name, size)| fact(of(name), each(*size), "MiB", "")));
+    facts.extend([
         fact(of("part of one processor"), seen.busy * 100.0, "%", "below 2 for 1,000"),
-        fact(of("descriptors of each"), seen.descriptors / CROWD as f64, "", ""),
-        fact(of("inotify watches of each"), seen.watches / CROWD as f64, "", ""),
-    ]
+        fact(of("descriptors of each"), each(seen.descriptors), "", ""),
+        fact(of("inotify watches of each"), each(seen.watches), "", ""),
+        fact(of("with an inotify instance"), seen.watching, "", ""),
+    ]);
+    facts
 }
 
 struct Seen {
@@ -237,34 +286,40 @@ struct Seen {
     busy: f64,
     descriptors: f64,
     watches: f64,
+    watching: f64,
 }
 
 /// What Nunbird's processes are and do while all wait.
 fn crowd_seen() -> Seen {
-    thread::sleep(Duration::from_secs(25));
-    let span = Duration::from_secs(10);
-    let used = || own_processes().iter().map(|(_, path)| ticks(path)).sum::<f64>();
-    let (sizes, begun) = (sizes(), used());
+    let span = Duration::from_secs(30);
+    let used = || own_processes().iter().map(|(_, path)| seconds(path)).sum::<f64>();
+    let (sizes, begun, at) = (sizes(), used(), Instant::now());
     thread::sleep(span);
-    // sysconf(_SC_CLK_TCK) is 100 on every architecture of ours.
-    let busy = (used() - begun) / 100.0 / span.as_secs_f64();
-    let (mut descriptors, mut watches) = (0.0, 0.0);
+    let busy = (used() - begun) / at.elapsed().as_secs_f64();
+    let (mut descriptors, mut watches, mut watching) = (0.0, 0.0, 0.0);
     for (_, path) in own_processes() {
         for entry in fs::read_dir(path.join("fd")).into_iter().flatten().flatten() {
             descriptors += 1.0;
             let info = path.join("fdinfo").join(entry.file_name());
             let info = fs::read_to_string(info).unwrap_or_default();
-            watches += info.lines().filter(|line| line.starts_with("inotify ")).count() as f64;
+            let own = info.lines().filter(|line| line.starts_with("inotify ")).count();
+            watches += own as f64;
+            watching += f64::from(u8::from(own > 0));
         }
     }
-    Seen { sizes, busy, descriptors, watches }
+    Seen { sizes, busy, descriptors, watches, watching }
 }
 
-/// Ticks of the clock that a process and the children that it has waited for have used.
-fn ticks(path: &Path) -> f64 {
+/// Processors' time that a process and the children that it has waited for have used.
+fn seconds(path: &Path) -> f64 {
     let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
     let behind = stat.rsplit(')').next().unwrap_or("");
-    behind.split_whitespace().skip(11).take(4).filter_map(|word| word.parse::<f64>().ok()).sum()
+    // Of children there are ticks alone; sysconf(_SC_CLK_TCK) is 100 on every architecture of ours.
+    let children: f64 =
+        behind.split_whitespace().skip(13).take(2).filter_map(|word| word.parse::<f64>().ok()).sum();
+    let own = fs::read_to_string(path.join("schedstat")).unwrap_or_default();
+    let own: f64 = own.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0);
+    own / 1e9 + children / 100.0
 }
 
 /// Proportional set sizes of the processes of a stage whose script waits.
