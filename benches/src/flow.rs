@@ -242,7 +242,8 @@ const GATE: &str = "/tmp/nbt_gate";
 /// What many stages that wait in the fake scheduler cost.
 fn crowd(world: &World) -> Vec<Fact> {
     fake_scheduler(world);
-    let crowd = std::env::var("NUNBIRD_BENCH_CROWD").ok().and_then(|text| text.parse().ok()).unwrap_or(CROWD);
+    let crowd = std::env::var_os("NUNBIRD_BENCH_CROWD");
+    let crowd = crowd.and_then(|text| text.to_str()?.parse().ok()).unwrap_or(CROWD);
     // Each stage has a thread here, with pipes.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("a limit");
