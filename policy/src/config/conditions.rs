@@ -34,6 +34,10 @@ pub(super) fn read(mut table: Section<'_>, known: &RuleNames<'_>) -> Vec<Conditi
     let mut all = Vec::new();
     let t = &mut table;
     for &fact in FACTS {
+        // Nearly every rule has one condition or two.
+        if t.is_read() {
+            break;
+        }
         let Some(key) = fact.key else { continue };
         let matcher = match fact.field {
             Field::Text(field, _) => patterns(t, key).map(|patterns| Matcher::Text(field, patterns)),

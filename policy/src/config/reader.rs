@@ -49,6 +49,8 @@ pub(super) struct Section<'t> {
     /// The path by which places of keys are kept, with names and indices in place of `[]`; none where none are kept.
     origin: Option<String>,
     asked: Vec<&'static str>,
+    /// How many of the keys of a table of one file have been asked for.
+    found: usize,
     /// What unknown keys may begin with.
     allowed: Option<&'static str>,
     /// Keys with the names that they had in earlier versions.
@@ -72,6 +74,7 @@ impl<'t> Section<'t> {
             path,
             origin,
             asked: Vec::new(),
+            found: 0,
             allowed: None,
             former: Vec::new(),
             noting: true,
@@ -93,6 +96,7 @@ impl<'t> Section<'t> {
             path,
             origin: None,
             asked: Vec::with_capacity(MOST_ASKED),
+            found: 0,
             allowed: None,
             former: Vec::new(),
             noting,
@@ -111,6 +115,11 @@ impl<'t> Section<'t> {
     /// Whether reading it would change nothing: no file has it, and what it could have had is known.
     pub(super) fn is_of_no_use(&self) -> bool {
         self.parts.is_empty() && !self.notes()
+    }
+
+    /// Whether every key that the table has was asked for, so that asking for others changes nothing: what it could have had is known.
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self.parts.as_slice(), [part] if part.table.len() == self.found) && !self.notes()
     }
 
     fn notes(&self) -> bool {
@@ -185,6 +194,10 @@ impl<'t> Section<'t> {
         if let ([part], []) = (self.parts.as_slice(), self.former.as_slice()) {
             let first = part.value(key)?;
             self.keep_origin(key, first.0);
+            // Once, however often it is asked for: another key must not pass for it.
+            if self.asked.split_last().is_none_or(|(_, before)| !before.contains(&key)) {
+                self.found += 1;
+            }
             return Some(first);
         }
         let mut values = self.values(key);
@@ -294,7 +307,7 @@ impl<'t> Section<'t> {
         let origin = self.origin_of(key);
         let (shared, noting) = (self.shared, self.noting);
         let asked = Vec::with_capacity(if parts.is_empty() { 0 } else { MOST_ASKED });
-        Section { parts, shared, path, origin, asked, allowed: None, former: Vec::new(), noting }
+        Section { parts, shared, path, origin, asked, found: 0, allowed: None, former: Vec::new(), noting }
     }
 
     /// Tables by name, `[key.NAME]`, in the order of their names.
@@ -425,6 +438,9 @@ impl<'t> Section<'t> {
 
     /// Reports every key that was never asked for.
     pub(super) fn finish(self) {
+        if self.is_read() {
+            return;
+        }
         for part in &self.parts {
             for (key, _) in part.table.iter() {
                 let name: &str = key.get_ref();

@@ -324,6 +324,16 @@ fn outcomes_that_name_what_is_not_there_are_refused() {
     }
 }
 
+#[test]
+fn an_unknown_condition_is_found_beside_any_number_of_known_ones() {
+    for known in ["", "ref_protected = true, ", "server = \"main\", project = \"a/*\", shell = \"/bin/sh\", "]
+    {
+        let to = format!("run_as = \"$user_login\"\nwhen = {{ {known}projekt = \"a\" }}");
+        let found = findings("run_as = \"$user_login\"", &to);
+        assert!(found.iter().any(|f| f.message == "unknown key `projekt`"), "{to}: {found:?}");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn any_text_is_a_policy_or_a_list_of_findings(text in ".{0,200}") {
