@@ -304,16 +304,7 @@ mod tests {
         for (directory, name) in [("1", "a"), ("2", "b"), ("2/service-0", "c")] {
             let directory = root.path().join(directory);
             fs::create_dir_all(&directory).expect("a directory");
-            let image = Resolved {
-                name: name.to_owned(),
-                for_create: name.to_owned(),
-                digest: None,
-                platform: None,
-                user: None,
-                entrypoint: Vec::new(),
-                ports: Vec::new(),
-                state: None,
-            };
+            let image = Resolved::new(name.to_owned(), name.to_owned());
             fs::write(directory.join("image"), serde_json::json!(image).to_string()).expect("a file");
         }
         fs::create_dir(root.path().join("3")).expect("a directory");

@@ -27,6 +27,20 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// One of which nothing more is known.
+    pub(crate) fn new(name: String, for_create: String) -> Self {
+        Resolved {
+            name,
+            for_create,
+            digest: None,
+            platform: None,
+            user: None,
+            entrypoint: Vec::new(),
+            ports: Vec::new(),
+            state: None,
+        }
+    }
+
     /// What stands in front of the shell: the job's entrypoint, or else the image's; `None` without
     /// either.
     pub fn entrypoint(&self, container: &Container) -> Option<Vec<String>> {
@@ -59,16 +73,8 @@ mod tests {
     #[test]
     fn the_jobs_entrypoint_replaces_the_images_and_an_empty_word_is_none() {
         let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let image = Resolved {
-            name: "a".to_owned(),
-            for_create: "a".to_owned(),
-            digest: None,
-            platform: None,
-            user: None,
-            entrypoint: words(&["/init"]),
-            ports: Vec::new(),
-            state: None,
-        };
+        let image =
+            Resolved { entrypoint: words(&["/init"]), ..Resolved::new("a".to_owned(), "a".to_owned()) };
         let mut container = container();
         assert_eq!(image.entrypoint(&container), Some(words(&["/init"])));
         for (of_job, expected) in [

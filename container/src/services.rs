@@ -226,16 +226,7 @@ mod tests {
     }
 
     fn image(ports: &[u16]) -> Resolved {
-        Resolved {
-            name: "a".to_owned(),
-            for_create: "a".to_owned(),
-            digest: None,
-            platform: None,
-            user: None,
-            entrypoint: Vec::new(),
-            ports: ports.to_vec(),
-            state: None,
-        }
+        Resolved { ports: ports.to_vec(), ..Resolved::new("a".to_owned(), "a".to_owned()) }
     }
 
     #[test]

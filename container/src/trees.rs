@@ -43,16 +43,7 @@ fn find_in(trees: &Path, image: &Image) -> Result<Resolved, Failure> {
         return Err(Failure::Job(StageError::sentence(&text)));
     };
     let about = manifest(&of_tree.join(&version).join("manifest.json")).unwrap_or_default();
-    Ok(Resolved {
-        name: format!("{tree}, version {version}{about}"),
-        for_create: format!("{tree}:{version}"),
-        digest: None,
-        platform: None,
-        user: None,
-        entrypoint: Vec::new(),
-        ports: Vec::new(),
-        state: None,
-    })
+    Ok(Resolved::new(format!("{tree}, version {version}{about}"), format!("{tree}:{version}")))
 }
 
 /// The names of all trees, with their versions beside the present one.
