@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub(crate) enum Called {
     /// By itself.
     Ended(CommandOutput),
-    /// It was killed when its time was over.
+    /// It was killed when its time was over, or earlier because of what it had printed.
     Late,
     /// It was killed because of a request to cancel.
     Cancelled,
@@ -27,17 +27,29 @@ pub(crate) fn call(
     time: Duration,
     signals: Option<&Signals>,
 ) -> io::Result<Called> {
+    call_unless(outer, words, environment, time, signals, &|_| false)
+}
+
+/// The same, which ends it once `stops` is true of what it has printed so far, looked at about each second.
+pub(crate) fn call_unless(
+    outer: &Path,
+    words: &[String],
+    environment: &[(OsString, OsString)],
+    time: Duration,
+    signals: Option<&Signals>,
+    stops: &dyn Fn(&RunningCommand) -> bool,
+) -> io::Result<Called> {
     let mut line = vec!["/bin/sh".to_owned(), outer.to_string_lossy().into_owned()];
     line.extend_from_slice(words);
     let call = CommandLine { words: line, input: None };
     let deadline = Instant::now() + time;
     let mut running = RunningCommand::start(&call, None, environment, time)?;
-    let mut cancelled = false;
+    let (mut cancelled, mut stopped) = (false, false);
     loop {
         if let Some(output) = running.ended()? {
             return Ok(match cancelled {
                 true => Called::Cancelled,
-                false if output.status.is_none() && Instant::now() >= deadline => Called::Late,
+                false if output.status.is_none() && (stopped || Instant::now() >= deadline) => Called::Late,
                 false => Called::Ended(output),
             });
         }
@@ -47,6 +59,9 @@ pub(crate) fn call(
             && signals.request()?.is_some()
         {
             cancelled = true;
+            running.give_up();
+        } else if !stopped && stops(&running) {
+            stopped = true;
             running.give_up();
         }
     }

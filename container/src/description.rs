@@ -199,9 +199,17 @@ pub struct Pull {
     /// The image is not for this kind of machine.
     #[serde(default)]
     pub wrong_platform: Vec<Pattern>,
-    /// Disk or quota is full.
+    /// The disk is full.
     #[serde(default)]
     pub no_space: Vec<Pattern>,
+    /// The account's quota is used up.
+    #[serde(default)]
+    pub quota: Vec<Pattern>,
+    /// What the registry serves is no image, or another one than its digest says.
+    #[serde(default)]
+    pub broken: Vec<Pattern>,
+    /// Matches once for each layer in what the command prints while it runs; or its first group is how many there are.
+    pub layers: Option<Pattern>,
     /// The registry does not answer as one.
     #[serde(default)]
     pub unreachable: Vec<Pattern>,
@@ -302,6 +310,9 @@ pub struct Create {
     /// Matches its output if the image has no `/bin/sh`.
     #[serde(default)]
     pub no_shell: Vec<Pattern>,
+    /// Matches its output if the image has too many layers.
+    #[serde(default)]
+    pub too_deep: Vec<Pattern>,
 }
 
 /// How to know whether the container runs.

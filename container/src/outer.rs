@@ -150,6 +150,7 @@ impl Outer<'_> {
             ),
             ("@ENVIRONMENT@", self.environment(&values)),
             ("@NEEDS@", self.needs()),
+            ("@LACKS@", self.lacks()),
             ("@CLEAN@", CLEAN.to_string()),
             ("@MAKE_STORE@", self.make_store()),
             ("@FILES@", self.files(&values)),
@@ -429,6 +430,14 @@ impl Outer<'_> {
         needs::user_namespaces(&program, needs::SETTINGS)
     }
 
+    /// Why an engine that needs user namespaces may have failed.
+    fn lacks(&self) -> String {
+        match self.description.host.user_namespaces || self.description.namespace.is_some() {
+            true => needs::lacks(needs::SETTINGS, "/proc/self/status"),
+            false => "  :".to_owned(),
+        }
+    }
+
     fn make_store(&self) -> String {
         if !self.description.has_store() {
             return "  :\n".to_owned();
@@ -456,8 +465,12 @@ impl Outer<'_> {
              ids=one why='setuid programs such as newuidmap have no effect in this job'\n  \
              elif ! command -v newuidmap >/dev/null 2>&1 || ! command -v newgidmap >/dev/null 2>&1; then\n    \
              ids=one why='newuidmap and newgidmap are not installed on this host'\n  \
+             elif {uid} || {gid}; then\n    \
+             ids=one why='newuidmap or newgidmap has neither a setuid bit nor file capabilities on this host'\n  \
              elif ! subordinate /etc/subuid || ! subordinate /etc/subgid; then\n    \
-             ids=one why='the account has no subordinate ids on this host'\n  fi\n"
+             ids=one why='the account has no subordinate ids on this host'\n  fi\n",
+            uid = needs::is_powerless("newuidmap"),
+            gid = needs::is_powerless("newgidmap"),
         )
     }
 
@@ -502,7 +515,7 @@ impl Outer<'_> {
         };
         format!(
             "  running && return 0\n{start}  [ ! -e \"$r/made\" ] || destroy >/dev/null 2>&1\n  : >\"$r/made\"\n  \
-             create >\"$r/said\" 2>&1 || fail \"$title cannot make the job's container: $(said)\"\n  \
+             create >\"$r/said\" 2>&1 || fail \"$title cannot make the job's container: $(said)$(lacks)\"\n  \
              settled && return 0\n  \
              echo \"nunbird: the container of $title ended as soon as it was made: the image lacks the program sleep, or its programs are for \
              another kind of machine than this host ($(uname -m))\" >&2\n  exit {ENDED_AT_ONCE}\n"
@@ -549,16 +562,7 @@ mod tests {
     fn a_value_with_a_mark_makes_no_script() {
         let description = podman();
         let (container, handover) = (container(), handover());
-        let image = |path: &str| Resolved {
-            name: "a".to_owned(),
-            for_create: path.to_owned(),
-            digest: None,
-            platform: None,
-            user: None,
-            entrypoint: Vec::new(),
-            ports: Vec::new(),
-            state: None,
-        };
+        let image = |path: &str| Resolved::new("a".to_owned(), path.to_owned());
         let text = |image: &Resolved, service: &Resolved, binds: &[Bind], handover: &Handover| {
             let services = [ServiceImage { image: service.clone(), ports: Vec::new(), saved: None }];
             let outer = Outer {

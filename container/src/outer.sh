@@ -7,6 +7,7 @@
 #   run              make it, unless it runs; run the stage in it, whose script is standard input
 #   once             in an allocation: bring the image, make the container, run the stage, remove the container; prints
 #                    on descriptor 4 `s` if the script has begun and ended, `t` if it has ended without having begun
+#   lacks            print why user namespaces are of no use on this host
 #   stop             end all processes in it, and keep its files
 #   destroy          remove it, and all that setup and create have made on this host
 #   remove           the same, and the files that the job's containers share
@@ -51,6 +52,11 @@ subordinate() {
   done 2>/dev/null <"$1"
   grep -q '^subid:' /etc/nsswitch.conf 2>/dev/null || return 1
   case $1 in *gid) getsubids -g @OWNER@ ;; *) getsubids @OWNER@ ;; esac >/dev/null 2>&1
+}
+
+# Why user namespaces are of no use on this host, as the end of a sentence; nothing where they are.
+lacks() {
+@LACKS@
 }
 
 # The same on each call: the first place that fits.
@@ -103,7 +109,7 @@ hold() {
     return 0
   fi
   holder=$(setsid @HOLDER@ /bin/sh -c 'echo "$$"; exec sleep 2147483647 >/dev/null 2>&1' </dev/null 8>&- 9>&- &)
-  [ -n "$holder" ] || fail "cannot make a user namespace on this host: user namespaces are switched off (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), or unshare(1) is missing; report it to the administrators"
+  [ -n "$holder" ] || fail "cannot make a user namespace on this host: they are switched off, or unshare(1) is missing$(lacks); report it to the administrators"
   echo "$holder" >"$r/holder"
 }
 
@@ -456,9 +462,12 @@ case $1 in
       printf s >&4
       exit 1
     fi
-    [ -n "$ended_with" ] || fail "the stage ended in its container without a result: its processes were killed, the image has no shell, or its entrypoint has not run the shell that it was given ($title ended with $code)"
+    [ -n "$ended_with" ] || fail "the stage ended in its container without a result: its processes were killed, the image has no shell, or its entrypoint has not run the shell that it was given ($title ended with $code)$(lacks)"
     case $began in yes) printf s ;; *) printf t ;; esac >&4
     exit "$ended_with"
+    ;;
+  lacks)
+    lacks
     ;;
   stop)
     set_up

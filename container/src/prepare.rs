@@ -461,6 +461,15 @@ fn make(
         );
         return Err(Failure::Job(StageError::sentence(&text)));
     }
+    if description.create.as_ref().is_some_and(|create| any_matches(&create.too_deep, &output.err)) {
+        let text = format!(
+            "cannot use the image {name}: it has more layers than {} can put together ({}); put them together where the image is built \
+             (`--squash-all` of podman build and buildah)",
+            description.title,
+            said(&output)
+        );
+        return Err(Failure::Job(StageError::sentence(&text)));
+    }
     let text = output.err.lines().next_back().unwrap_or_default();
     let text = printable(text.strip_prefix("nunbird: ").unwrap_or(text));
     let help = match image.and_then(foreign) {

@@ -4,7 +4,7 @@
 //! and becomes a new copy in the cache ([`crate::copies`]); one that jobs run in stays as it is.
 
 use crate::auth::{AuthFile, matching};
-use crate::call::{Called, call, wait};
+use crate::call::{Called, call_unless, wait};
 use crate::copies::{About, Cache, Copy, User, about_image};
 use crate::credential_helper;
 use crate::description::{Description, Inspect, Kind, Pull};
@@ -12,16 +12,18 @@ use crate::names::{ImageName, Reference};
 use crate::own;
 use crate::partial::Partial;
 use crate::resolved::{Resolved, tcp_ports};
+use crate::stage::lacks;
 use crate::trouble::{Cause, Failure};
 use crate::words::{Lists, Values};
 use nix::fcntl::{Flock, FlockArg};
 use nunbird_handover::{Container, Credential, Credentials, Handover, Image, PullPolicy};
 use nunbird_stage::StageError;
-use nunbird_stage::command::CommandOutput;
+use nunbird_stage::command::{CommandOutput, RunningCommand};
 use nunbird_stage::signals::Signals;
 use nunbird_stage::small_files;
-use nunbird_stage::template::{any_matches, fill_word};
+use nunbird_stage::template::{Pattern, any_matches, fill_word};
 use nunbird_stage::words::lines;
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -31,6 +33,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Time for a command that only looks.
 const LOOK: Duration = Duration::from_secs(60);
+/// The most layers of an image: as many as overlayfs puts together (`OVL_MAX_STACK`). What has more is no image for containers, and an engine
+/// would fetch ten thousand of them one by one until `pull_timeout` is over.
+const MOST_LAYERS: usize = 500;
+/// How much of a pull's output is looked at for layers: some ten thousand lines.
+const LONGEST_OUTPUT: usize = 1 << 20;
 /// Between two attempts to get a lock that another job holds.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -304,17 +311,37 @@ impl Puller<'_> {
         let lists = self.lists.with_login(has_password);
         for command in [Some(&pull.command), pull.convert.as_ref()].into_iter().flatten() {
             let left = deadline.saturating_duration_since(Instant::now());
-            let output = match self.call(&lists.fill(command, &values), &environment, left)? {
+            let has_too_many = Cell::new(false);
+            let stops = |running: &RunningCommand| {
+                let printed = running.printed(LONGEST_OUTPUT).unwrap_or_default();
+                has_too_many
+                    .set(pull.layers.as_ref().is_some_and(|layers| count(layers, &printed) > MOST_LAYERS));
+                has_too_many.get()
+            };
+            let words = lists.fill(command, &values);
+            let output = match self.call(&words, &environment, left, &stops)? {
                 Called::Ended(output) => output,
                 Called::Cancelled => return Err(Failure::Cancelled),
+                Called::Late if has_too_many.get() => return Err(self.too_many()),
                 Called::Late => return Err(self.late()),
             };
             if !output.status.is_some_and(|status| status.success()) {
                 let said = format!("{}\n{}", output.out, output.err);
-                return Err(Cause::of(pull, &said).failure(&self.name.full(), &said, has_password));
+                let cause = Cause::of(pull, &said);
+                let lacks = if cause == Cause::Other { lacks(self.outer) } else { String::new() };
+                return Err(cause.failure(&self.name.full(), &said, &lacks, has_password));
             }
         }
         Ok(())
+    }
+
+    fn too_many(&self) -> Failure {
+        let text = format!(
+            "cannot pull the image {}: it has more than {MOST_LAYERS} layers, and no container can be made of so many; put them together where \
+             the image is built (`--squash-all` of podman build and buildah)",
+            self.name.full()
+        );
+        Failure::Job(StageError::sentence(&text))
     }
 
     fn late(&self) -> Failure {
@@ -369,16 +396,8 @@ impl Puller<'_> {
     /// What an image at this path is.
     pub(crate) fn inspected(&self, path: &Path, digest: Option<String>) -> Result<Resolved, Failure> {
         let word = path.display().to_string();
-        let plain = Resolved {
-            name: self.name.full(),
-            for_create: word.clone(),
-            digest: self.name.digest().map(str::to_owned),
-            platform: None,
-            user: None,
-            entrypoint: Vec::new(),
-            ports: Vec::new(),
-            state: None,
-        };
+        let digest_in_name = self.name.digest().map(str::to_owned);
+        let plain = Resolved { digest: digest_in_name, ..Resolved::new(self.name.full(), word.clone()) };
         let image = match &self.description.inspect {
             Some(inspect) => self.inspect(inspect, &word, Some(&word))?.unwrap_or(plain),
             None => plain,
@@ -440,7 +459,7 @@ impl Puller<'_> {
         environment: &[(OsString, OsString)],
         time: Duration,
     ) -> Result<Called, Failure> {
-        self.call(&self.lists.fill(command, values), environment, time)
+        self.call(&self.lists.fill(command, values), environment, time, &|_| false)
     }
 
     fn call(
@@ -448,13 +467,20 @@ impl Puller<'_> {
         command: &[String],
         environment: &[(OsString, OsString)],
         time: Duration,
+        stops: &dyn Fn(&RunningCommand) -> bool,
     ) -> Result<Called, Failure> {
         let mut words = vec!["engine".to_owned()];
         words.extend_from_slice(command);
-        call(self.outer, &words, environment, time, Some(self.signals)).map_err(|e| {
+        call_unless(self.outer, &words, environment, time, Some(self.signals), stops).map_err(|e| {
             Failure::System(StageError::new("cannot start /bin/sh", e, "report it to the administrators"))
         })
     }
+}
+
+/// How many layers an image has, by what its pull has printed until now.
+fn count(layers: &Pattern, printed: &str) -> usize {
+    let stated = layers.0.captures(printed).and_then(|found| found.get(1)?.as_str().parse().ok());
+    stated.unwrap_or_else(|| layers.0.find_iter(printed).count())
 }
 
 /// The right to pull an image.
@@ -514,4 +540,26 @@ pub(crate) fn make_place(path: &Path) -> Result<(), StageError> {
 /// Reads what a job's `prepare` has kept.
 pub(crate) fn kept(directory: &Path) -> Option<Resolved> {
     serde_json::from_slice(&small_files::beginning(&directory.join("image"), 1 << 20).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count;
+    use crate::description::Description;
+    use crate::description::podman;
+    use nunbird_handover::Engine;
+
+    #[test]
+    fn layers_are_counted_or_stated_by_what_a_pull_prints() {
+        let layers = podman().pull.and_then(|pull| pull.layers).expect("a pattern");
+        let line = format!("Copying blob sha256:{}\n", "a".repeat(64));
+        assert_eq!(count(&layers, &format!("Getting image source signatures\n{}", line.repeat(501))), 501);
+        assert_eq!(count(&layers, "Error: no such image"), 0);
+        let charliecloud = Description::of(&Engine::Named("charliecloud".to_owned())).expect("an engine");
+        let layers = charliecloud.pull.and_then(|pull| pull.layers).expect("a pattern");
+        assert_eq!(
+            count(&layers, "manifest: downloading: 100%\nlayer 1/10000: 2c632cf: downloading: 0%\n"),
+            10_000
+        );
+    }
 }

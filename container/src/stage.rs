@@ -14,6 +14,7 @@ use crate::record::{Record, has_begun};
 use crate::resolved::Resolved;
 use crate::runner::of_runner;
 use crate::services;
+use crate::trouble::printable;
 use nunbird_handover::{Container, Handover};
 use nunbird_stage::StageError;
 use nunbird_stage::small_files::{self, directory};
@@ -30,6 +31,8 @@ use std::time::Duration;
 const LONGEST_RECORD: u64 = 4096;
 /// Time to end what is in a container, and to remove it.
 const END: Duration = Duration::from_secs(120);
+/// Time to look what a host lacks.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// A stage that is about to run.
 #[derive(Debug)]
@@ -111,7 +114,12 @@ impl<'a> Stage<'a> {
 
     fn unrecorded(&self, errors: &str) -> StageError {
         let begun = self.read("began").is_some_and(|text| has_begun(&text, &self.nonce));
-        let (cause, help) = cause(errors, begun);
+        let (mut cause, mut help) = cause(errors, begun);
+        let lacks = if begun { String::new() } else { lacks(&self.outer()) };
+        if !lacks.is_empty() {
+            cause = "the host gives the job no user namespace that a container can be made in";
+            help = "nunbirdctl check says what forbids them";
+        }
         let said = match errors.trim().is_empty() {
             true => String::new(),
             false => format!(" ({})", lines(last(errors))),
@@ -120,7 +128,15 @@ impl<'a> Stage<'a> {
             true => "the stage ended in its container without a result",
             false => "the stage did not begin in its container",
         };
-        StageError::sentence(&format!("{what} of {}: {cause}{said}; {help}", self.title))
+        StageError::sentence(&format!("{what} of {}: {cause}{said}{lacks}; {help}", self.title))
+    }
+}
+
+/// Why user namespaces are of no use on this host, as the end of a sentence; nothing where they are, or nobody knows.
+pub(crate) fn lacks(outer: &Path) -> String {
+    match call(outer, &["lacks".to_owned()], &base_environment(), LOOK, None) {
+        Ok(Called::Ended(output)) => printable(&output.out),
+        _ => String::new(),
     }
 }
 
@@ -133,10 +149,17 @@ fn last(errors: &str) -> &str {
 
 fn cause(errors: &str, begun: bool) -> (&'static str, &'static str) {
     let has = |texts: &[&str]| texts.iter().any(|text| errors.contains(text));
-    let is_full = has(&["No space left on device", "no space left on device", "isk quota exceeded"]);
+    let is_full = has(&["No space left on device", "no space left on device"]);
+    let is_beyond = has(&["isk quota exceeded"]);
+    if begun && is_beyond {
+        return (
+            "the account's quota on that file system is used up, so that the end of the script could not be noted",
+            "remove files of yours there, or ask the administrators for a larger quota",
+        );
+    }
     if begun && is_full {
         return (
-            "the disk or the account's quota is full, so that the end of the script could not be noted",
+            "the disk is full, so that the end of the script could not be noted",
             "free some space, or report it to the administrators",
         );
     }
@@ -162,11 +185,14 @@ fn cause(errors: &str, begun: bool) -> (&'static str, &'static str) {
     if has(&["Exec format error", "exec format error"]) {
         return ("the image is for another kind of machine", "use an image for this host");
     }
-    if is_full {
+    if is_beyond {
         return (
-            "the disk or the account's quota is full",
-            "free some space, or report it to the administrators",
+            "the account's quota on that file system is used up",
+            "remove files of yours there, or ask the administrators for a larger quota",
         );
+    }
+    if is_full {
+        return ("the disk is full", "free some space, or report it to the administrators");
     }
     if has(&["not found", "no such file", "No such file"]) {
         return (

@@ -64,6 +64,8 @@ pub(crate) enum Cause {
     Limited,
     WrongPlatform,
     NoSpace,
+    Quota,
+    Broken,
     Unreachable,
     Other,
 }
@@ -72,12 +74,14 @@ impl Cause {
     /// By what the engine has printed.
     pub(crate) fn of(pull: &Pull, output: &str) -> Self {
         // An answer of the registry's is more precise than a connection that failed after it.
-        let table: [(&Vec<Pattern>, Cause); 6] = [
+        let table: [(&Vec<Pattern>, Cause); 8] = [
+            (&pull.quota, Cause::Quota),
             (&pull.no_space, Cause::NoSpace),
             (&pull.limited, Cause::Limited),
             (&pull.wrong_platform, Cause::WrongPlatform),
             (&pull.unauthorized, Cause::Unauthorized),
             (&pull.absent, Cause::Absent),
+            (&pull.broken, Cause::Broken),
             (&pull.unreachable, Cause::Unreachable),
         ];
         let found = table.into_iter().find(|(patterns, _)| any_matches(patterns, output));
@@ -86,7 +90,9 @@ impl Cause {
 
     /// The failure, in words for the user. `has_password` says whether the job has one for the
     /// registry.
-    pub(crate) fn failure(self, image: &str, output: &str, has_password: bool) -> Failure {
+    ///
+    /// `lacks` is what the host lacks for the engine, where that is the cause.
+    pub(crate) fn failure(self, image: &str, output: &str, lacks: &str, has_password: bool) -> Failure {
         let (cause, help) = match self {
             Cause::Unauthorized if has_password => (
                 "the registry refuses the job's user name and password",
@@ -105,9 +111,16 @@ impl Cause {
                 "the image is not made for this kind of machine",
                 "use an image for it, or name one with `docker: platform:`",
             ),
-            Cause::NoSpace => (
-                "the disk or the account's quota for images is full",
-                "free some space there, or report it to the administrators",
+            Cause::NoSpace => {
+                ("the disk for images is full", "free some space there, or report it to the administrators")
+            }
+            Cause::Quota => (
+                "the account's quota on the disk for images is used up",
+                "remove files of yours there (nunbirdctl images prune), or ask the administrators for a larger quota",
+            ),
+            Cause::Broken => (
+                "what the registry serves is no image, or not the one that its digest says",
+                "push the image again, or use another one",
             ),
             Cause::Unreachable => (
                 "the registry does not answer",
@@ -117,11 +130,13 @@ impl Cause {
                 ("the engine failed", "if its message does not help, report it to the administrators")
             }
         };
-        let text = format!("cannot pull the image {image}: {cause} ({}); {help}", lines(output));
+        let text = format!("cannot pull the image {image}: {cause} ({}){lacks}; {help}", lines(output));
         let error = StageError::sentence(&text);
         match self {
-            Cause::Unauthorized | Cause::Absent | Cause::WrongPlatform => Failure::Job(error),
-            Cause::Limited | Cause::NoSpace | Cause::Unreachable | Cause::Other => Failure::System(error),
+            Cause::Unauthorized | Cause::Absent | Cause::WrongPlatform | Cause::Broken => Failure::Job(error),
+            Cause::Limited | Cause::NoSpace | Cause::Quota | Cause::Unreachable | Cause::Other => {
+                Failure::System(error)
+            }
         }
     }
 }
@@ -173,7 +188,19 @@ mod tests {
             ),
             (
                 "Error: writing blob: adding layer with blob \"sha256:1\": Error processing tar file(exit status 1): write /x: disk quota exceeded",
-                Cause::NoSpace,
+                Cause::Quota,
+            ),
+            (
+                "Error: parsing image configuration: invalid character 'h' in literal true (expecting 'r')",
+                Cause::Broken,
+            ),
+            (
+                "Error: writing blob: setting up to decompress blob: happened during read: Digest did not match, expected sha256:1, got sha256:2",
+                Cause::Broken,
+            ),
+            (
+                "Error: initializing source docker://a/b:1: exceeded maximum allowed size of 4194304 bytes",
+                Cause::Broken,
             ),
             ("Error: something new", Cause::Other),
         ] {
@@ -197,9 +224,11 @@ mod tests {
             (Cause::Limited, false),
             (Cause::Unreachable, false),
             (Cause::NoSpace, false),
+            (Cause::Quota, false),
+            (Cause::Broken, true),
             (Cause::Other, false),
         ] {
-            let failure = cause.failure("a:1", "said\n\u{1b}[31m", true);
+            let failure = cause.failure("a:1", "said\n\u{1b}[31m", "", true);
             assert_eq!(matches!(failure, Failure::Job(_)), of_job, "{failure:?}");
             let (Failure::Job(error) | Failure::System(error)) = failure else { panic!("cancelled") };
             assert!(!error.to_string().contains('\u{1b}') && error.to_string().contains("a:1"), "{error}");

@@ -12,6 +12,7 @@ use nunbird_unprivileged::job_command;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -120,6 +121,22 @@ impl RunningCommand {
         Ok(Some(CommandOutput { status, out: text(&mut self.out)?, err: text(&mut self.err)? }))
     }
 
+    /// What it has printed until now, on both outputs, without what is beyond so many bytes of each.
+    ///
+    /// # Errors
+    /// As pread(2).
+    pub fn printed(&self, most: usize) -> io::Result<String> {
+        let mut text = String::new();
+        for file in [&self.out, &self.err] {
+            let length = usize::try_from(file.metadata()?.len()).unwrap_or(most).min(most);
+            let mut bytes = vec![0; length];
+            // Not by its offset, which the command has as well.
+            file.read_exact_at(&mut bytes, 0)?;
+            text.push_str(&String::from_utf8_lossy(&bytes));
+        }
+        Ok(text)
+    }
+
     /// Ends it at the next [`RunningCommand::ended`].
     pub fn give_up(&mut self) {
         self.deadline = Instant::now();
@@ -225,6 +242,25 @@ mod tests {
         let long = "a line\n".repeat(100_000);
         assert_eq!(run_to_end(&["cat"], Some(&long), time).out, long);
         assert_eq!(run_to_end(&["cat"], None, time).out, "");
+    }
+
+    #[test]
+    fn what_a_command_has_printed_is_known_while_it_runs_and_is_there_at_its_end() {
+        let words = ["sh", "-c", "echo a; echo b >&2; read -r _ </dev/null; sleep 0.3; echo c"];
+        let call = CommandLine { words: words.map(str::to_owned).to_vec(), input: None };
+        let mut running =
+            RunningCommand::start(&call, Some("/bin".as_ref()), &[], Duration::from_secs(9)).expect("start");
+        while running.printed(1 << 20).expect("its output") != "a\nb\n" {
+            std::thread::yield_now();
+        }
+        assert_eq!(running.printed(1).expect("its output"), "ab");
+        let output = loop {
+            if let Some(output) = running.ended().expect("wait") {
+                break output;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!((output.out.as_str(), output.err.as_str()), ("a\nc\n", "b\n"));
     }
 
     #[test]
