@@ -179,8 +179,7 @@ pub struct Pull {
     pub convert: Option<Vec<String>>,
     /// After them, says what was pulled.
     pub digest: Option<Digest>,
-    /// Variables of this command alone; `{auth}` is a file with the registries' passwords, in the
-    /// form of `docker login`.
+    /// Variables of this command alone; `{auth}` is a file with the registries' passwords, in the form of `docker login`.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
     /// Variables of this command alone, if there is one password: for engines that read no such
