@@ -46,7 +46,7 @@ help:
 	@echo "make dist     source archive and bills of materials; make srpm: source RPM that builds without a network"
 
 # Packages for the build (a C compiler for the signature code, libpam for nunbird-session), the demo and the tests.
-PACKAGES = gcc binutils libc6-dev make git apache2-utils bubblewrap busybox-static ca-certificates charliecloud crun docker-registry e2fsprogs fuse-overlayfs \
+PACKAGES = gcc binutils libc6-dev make git apache2-utils btrfs-progs bubblewrap busybox-static ca-certificates charliecloud crun docker-registry e2fsprogs fuse-overlayfs \
   gridengine-client gridengine-exec gridengine-master iproute2 keyutils libcap2-bin libpam0g-dev mariadb-server \
   mmdebstrap munge netavark passwd podman procps rpm skopeo slirp4netns slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin \
   slurmctld slurmd slurmdbd squashfs-tools squashfuse strace sudo systemd systemd-container tinyproxy-bin uidmap umoci util-linux valgrind

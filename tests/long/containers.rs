@@ -10,6 +10,8 @@ mod copies;
 mod devices;
 #[path = "../tests/containers/digests.rs"]
 mod digests;
+#[path = "../tests/containers/forged.rs"]
+mod forged;
 #[path = "../tests/containers/given.rs"]
 mod given;
 #[path = "../tests/containers/images.rs"]
@@ -30,6 +32,9 @@ const fn of(engine: &'static str, no_new_privileges: bool) -> Setup {
 
 const EACH: [Setup; 4] =
     [of("bwrap", true), of("charliecloud", true), of("apptainer", false), of("apptainer", true)];
+
+/// Those whose failures without user namespaces are explained.
+const EACH_AND_PODMAN: [Setup; 3] = [of("bwrap", true), of("charliecloud", true), of("podman", true)];
 
 /// The engines with images.
 const WITH_PODMAN: [Setup; 4] =

@@ -59,7 +59,16 @@ struct Shared {
     requests: BTreeMap<(String, String), usize>,
     /// `/v2/…/manifests/TAG` to the same of another reference, from the request of this number on.
     moved: BTreeMap<String, (usize, String)>,
+    /// By path: what is answered in the registry's place, with its kind and the digest that it is said to have.
+    forged: BTreeMap<String, Arc<Forged>>,
     closing: bool,
+}
+
+#[derive(Debug)]
+struct Forged {
+    kind: String,
+    digest: Digest,
+    body: Vec<u8>,
 }
 
 impl State {
@@ -117,6 +126,13 @@ impl Front {
         let (repository, tag) = name.rsplit_once(':').expect("a name with a tag");
         let path = |reference: &str| format!("/v2/{repository}/manifests/{reference}");
         self.state.lock().moved.insert(path(tag), (after, path(other)));
+    }
+
+    /// Answers for the manifest or blob (`manifests/TAG`, `blobs/DIGEST`) of a repository with this, whatever the registry has, and says that it
+    /// has this digest.
+    pub fn forge(&self, repository: &str, what: &str, kind: &str, digest: &Digest, body: Vec<u8>) {
+        let forged = Forged { kind: kind.to_owned(), digest: digest.clone(), body };
+        self.state.lock().forged.insert(format!("/v2/{repository}/{what}"), Arc::new(forged));
     }
 
     /// How often a blob was asked for (`GET`).
@@ -210,6 +226,17 @@ fn pass(
     }
     if !matches!(method, "GET" | "HEAD") {
         return down.write_all(refusal(405).as_bytes());
+    }
+    let forged = state.lock().forged.get(&path).cloned();
+    if let Some(forged) = forged {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {}\r\nDocker-Content-Digest: {}\r\nConnection: close\r\n\r\n",
+            forged.kind,
+            forged.body.len(),
+            forged.digest
+        );
+        down.write_all(head.as_bytes())?;
+        return if method == "GET" { down.write_all(&forged.body) } else { Ok(()) };
     }
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, registry))?;
     let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;

@@ -211,6 +211,22 @@ impl Node {
         ));
     }
 
+    /// Mounts a file system at a directory, which it makes, with a directory `own` in it for an account that has a quota of so many bytes. `false`
+    /// where the kernel has no such file system.
+    ///
+    /// It is btrfs, whose quotas need no further part of the kernel: what a program gets is EDQUOT, as with quotas of users elsewhere.
+    pub fn quota(&self, path: &str, bytes: u64, person: &Person<'_>) -> bool {
+        let image = self.directory().join(format!("quota-{}", path.replace('/', "-")));
+        let id = person.uid();
+        let made = self.administer(&format!(
+            "truncate -s 400M {image}; mkfs.btrfs -q {image} >&2; mkdir -p {path}; if mount -t btrfs -o loop {image} {path}; then \
+             btrfs quota enable {path}; btrfs subvolume create {path}/own >&2; btrfs qgroup limit {bytes} {path}/own; \
+             chown {id}:{id} {path}/own; chmod 700 {path}/own; echo made; fi",
+            image = image.display()
+        ));
+        made.contains("made")
+    }
+
     /// Gives it a `/dev` of its own, which has what there was, and these devices: paths, each with the numbers of a harmless device.
     pub fn devices(&self, devices: &[(&str, &str)]) {
         let mut script = "mkdir /run/dev; mount --rbind /dev /run/dev; mount -t tmpfs -o mode=755 tmpfs /dev; for one in /run/dev/*; do \

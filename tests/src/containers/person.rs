@@ -20,6 +20,18 @@ exec unshare --user sh -c 'until read -r _ </proc/self/uid_map; do sleep 0.01; d
   'echo 0 >/proc/sys/user/max_user_namespaces || exit 99; exec "$@"' sh "$@"
 "#;
 
+/// Where [`FILTER`] is.
+const FILTERED: &str = "/run/nbt-filtered";
+/// Runs its arguments below a filter of system calls that refuses unshare(2). Root puts it in force, so that setuid programs go on to work.
+const FILTER: &str = r#"#!/usr/bin/perl
+my $kind = `uname -m`;
+my ($prctl, $unshare) = $kind =~ /aarch64/ ? (167, 97) : $kind =~ /ppc64/ ? (171, 282) : (157, 272);
+my $filter = pack("SCCL" x 4, 0x20, 0, 0, 0, 0x15, 0, 1, $unshare, 0x06, 0, 0, 0x00050001, 0x06, 0, 0, 0x7fff0000);
+my $program = pack("S x6 P", 4, $filter);
+syscall($prctl, 22, 2, $program) == 0 or die "no filter: $!\n";
+exec @ARGV or die "no program: $!\n";
+"#;
+
 /// An account. Its processes have its uid, gid and one further group, and none of the test's environment.
 #[derive(Debug, Clone, Copy)]
 pub struct Person<'n> {
@@ -29,11 +41,12 @@ pub struct Person<'n> {
     no_new_privileges: bool,
     chrooted: bool,
     limited: bool,
+    filtered: bool,
 }
 
 impl<'n> Person<'n> {
     pub(super) fn new(node: &'n Node, name: &'static str, uid: u32) -> Self {
-        Person { node, name, uid, no_new_privileges: false, chrooted: false, limited: false }
+        Person { node, name, uid, no_new_privileges: false, chrooted: false, limited: false, filtered: false }
     }
 
     /// The same, whose processes gain nothing by setuid programs (`no_new_privs`).
@@ -59,6 +72,18 @@ impl<'n> Person<'n> {
         self.node.write(OFF, WITHOUT_NAMESPACES);
         self.node.administer(&format!("chmod 755 {OFF}"));
         Person { limited: true, ..self }
+    }
+
+    /// The same in a place whose filter of system calls refuses unshare(2), as that of a container or a unit: its processes and those of the
+    /// launcher.
+    ///
+    /// # Panics
+    /// When the program that begins them cannot be written.
+    #[must_use]
+    pub fn refused_by_a_filter(self) -> Self {
+        self.node.write(FILTERED, FILTER);
+        self.node.administer(&format!("chmod 755 {FILTERED}"));
+        Person { filtered: true, ..self }
     }
 
     /// Its name.
@@ -104,7 +129,11 @@ impl<'n> Person<'n> {
     pub(super) fn take_ids(&self) -> String {
         let (id, group) = (self.uid, GROUP.1);
         let more = if self.no_new_privileges { " --no-new-privs" } else { "" };
-        let begin = if self.limited { format!("{OFF} ") } else { String::new() };
+        let begin = match (self.limited, self.filtered) {
+            (true, _) => format!("{OFF} "),
+            (false, true) => format!("{FILTERED} "),
+            (false, false) => String::new(),
+        };
         format!("{begin}setpriv --reuid={id} --regid={id} --groups={id},{group}{more}")
     }
 

@@ -12,6 +12,7 @@ mod copies;
 mod devices;
 mod digests;
 mod facts;
+mod forged;
 mod given;
 mod guide;
 mod images;
@@ -31,5 +32,7 @@ const fn of(engine: &'static str, no_new_privileges: bool) -> Setup {
 }
 
 const EACH: [Setup; 3] = [of("bwrap", false), of("charliecloud", false), of("charliecloud", true)];
+/// The engines whose failures without user namespaces are explained.
+const EACH_AND_PODMAN: [Setup; 3] = [of("bwrap", false), of("charliecloud", false), of("podman", true)];
 /// The engines with images, and Podman, whose own tests are with the launcher.
 const WITH_PODMAN: [Setup; 3] = [of("podman", false), of("podman", true), of("charliecloud", false)];

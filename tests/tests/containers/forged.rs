@@ -1,0 +1,212 @@
+//! A registry that serves what is no image: ten thousand layers, a manifest of many megabytes, a list that contains itself, a layer that is
+//! not what its digest says, a configuration that is no JSON. Each is the job's own failure, in words, and leaves nothing behind.
+
+use crate::WITH_PODMAN;
+use crate::cases::{Bed, Setup, out, succeeded};
+use nunbird_handover::PullPolicy;
+use nunbird_tests::containers::{Digest, Image, Job, Release, samples};
+use nunbird_tests::needs;
+use serde_json::{Value, json};
+use std::fs;
+use std::time::{Duration, Instant};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const BLOB: &str = "application/octet-stream";
+/// The forged one.
+const REPOSITORY: &str = "lattice/forged";
+
+/// An image as the registry has it.
+struct Parts {
+    manifest: Value,
+    blobs: Vec<(Digest, Vec<u8>)>,
+}
+
+impl Parts {
+    fn of(image: &Image) -> Self {
+        let layout = tempfile::tempdir().expect("a directory");
+        let digest = image.write(layout.path(), "image");
+        let read = |digest: &str| {
+            let name = digest.strip_prefix("sha256:").expect("a digest");
+            fs::read(layout.path().join("blobs/sha256").join(name)).expect("a blob")
+        };
+        let manifest: Value = serde_json::from_slice(&read(digest.as_str())).expect("JSON");
+        let layers = manifest["layers"].as_array().expect("a list").iter();
+        let blobs = layers.chain([&manifest["config"]]).map(|one| {
+            let bytes = read(one["digest"].as_str().expect("a digest"));
+            (Digest::of(&bytes), bytes)
+        });
+        Parts { blobs: blobs.collect(), manifest }
+    }
+
+    /// Puts another configuration in the place of its own.
+    fn configured(mut self, text: Vec<u8>) -> Self {
+        let digest = Digest::of(&text);
+        self.manifest["config"]["digest"] = json!(digest.as_str());
+        self.manifest["config"]["size"] = json!(text.len());
+        self.blobs.push((digest, text));
+        self
+    }
+}
+
+impl Bed {
+    fn forge(&self, what: &str, kind: &str, digest: &Digest, body: Vec<u8>) {
+        self.registry.front().forge(REPOSITORY, what, kind, digest, body);
+    }
+
+    fn forge_manifest(&self, kind: &str, manifest: &Value) {
+        let text = manifest.to_string().into_bytes();
+        let digest = Digest::of(&text);
+        for what in ["manifests/1".to_owned(), format!("manifests/{digest}")] {
+            self.forge(&what, kind, &digest, text.clone());
+        }
+    }
+
+    fn forge_image(&self, parts: Parts) {
+        self.forge_manifest(MANIFEST, &parts.manifest);
+        for (digest, bytes) in parts.blobs {
+            self.forge(&format!("blobs/{digest}"), BLOB, &digest, bytes);
+        }
+    }
+
+    fn forged_job(&self) -> Job<'_> {
+        let mut job = self.job();
+        job.image().name = self.registry.name(&format!("{REPOSITORY}:1"));
+        job.container().pull_timeout = 600;
+        job
+    }
+
+    /// Prepares a job in it, which must be the job's failure in one of these words, long before the time for a pull is over.
+    fn is_the_jobs_failure(&self, words: &[&str]) {
+        let job = self.forged_job();
+        let begin = Instant::now();
+        let ended = job.prepare();
+        assert_eq!(ended.status, Some(110), "{words:?}: {}\n{}", out(&ended), ended.err);
+        assert!(begin.elapsed() < Duration::from_secs(500), "{words:?}: {:?}", begin.elapsed());
+        assert!(words.iter().any(|word| ended.err.contains(word)), "{words:?}: {}", ended.err);
+        succeeded(&job.cleanup());
+        assert!(self.node.processes().is_empty(), "{:?}", self.node.processes());
+        assert_eq!(self.node.administer("ls -A /tmp /var/tmp | grep nb- || :"), "", "{words:?}");
+        let cache = self.node.administer("ls -A /home/nbt_cyn/ci/images 2>/dev/null | grep -v locks || :");
+        assert_eq!(cache, "", "{words:?}");
+        let left = self.node.administer("find /var/tmp/nunbird-41203/jobs /var/tmp/nunbird-41203/images-*/.new-* -mindepth 1 2>/dev/null || :");
+        assert_eq!(left, "", "{words:?}");
+        let mut never = self.forged_job();
+        never.image().pull = vec![PullPolicy::Never];
+        let ended = never.prepare();
+        assert!(ended.err.contains("no copy of it is on this host"), "a part is no image: {}", ended.err);
+        drop(never.cleanup());
+    }
+
+    /// How many layers Podman's own store has.
+    fn layers(&self) -> usize {
+        let script =
+            "find /var/tmp/nunbird-41203/images-* -path '*/overlay/*' -name diff -prune 2>/dev/null | wc -l";
+        self.node.administer(script).trim().parse().expect("a number")
+    }
+}
+
+#[needs(root, in_each = WITH_PODMAN)]
+fn ten_thousand_layers_are_the_jobs_failure_before_they_are_fetched(setup: Setup) {
+    // Apptainer does not say how many it fetches, and for Podman one kind of ids is as the other.
+    if setup.engine != "apptainer" && !(setup.engine == "podman" && setup.no_new_privileges) {
+        let bed = Bed::new(setup, &samples::busybox());
+        bed.forge_image(Parts::of(&samples::with_layers(10_000)));
+        bed.is_the_jobs_failure(&["it has more than 256 layers"]);
+        let asked = bed.registry.front().blobs().len();
+        assert!(asked < 3000, "{asked} blobs were fetched");
+        // What the next pull can use stays in an engine's own store.
+        assert!(bed.layers() < 1500, "{}", bed.layers());
+    }
+}
+
+#[needs(root, in_each = WITH_PODMAN)]
+fn one_layer_ten_thousand_times_is_the_jobs_failure_with_charliecloud(setup: Setup) {
+    if setup.engine == "charliecloud" {
+        let bed = Bed::new(setup, &samples::busybox());
+        let mut parts = Parts::of(&samples::with_layers(2));
+        let layers = parts.manifest["layers"].as_array_mut().expect("a list");
+        let last = layers[1].clone();
+        layers.resize(10_000, last);
+        let config = parts.blobs.last().expect("a configuration").1.clone();
+        let mut config: Value = serde_json::from_slice(&config).expect("JSON");
+        let contents = config["rootfs"]["diff_ids"].as_array_mut().expect("a list");
+        let last = contents[1].clone();
+        contents.resize(10_000, last);
+        config["history"] = json!(vec![json!({ "created": "2026-01-01T00:00:00Z" }); 10_000]);
+        bed.forge_image(parts.configured(config.to_string().into_bytes()));
+        bed.is_the_jobs_failure(&["it has more than 256 layers", "duplicate non-empty layer"]);
+    }
+}
+
+#[needs(root, in_each = WITH_PODMAN)]
+fn a_manifest_of_many_megabytes_is_the_jobs_failure(setup: Setup) {
+    let bed = Bed::new(setup, &samples::busybox());
+    let mut parts = Parts::of(&samples::busybox());
+    parts.manifest["annotations"] = json!({ "long": "x".repeat(20 << 20) });
+    bed.forge_image(parts);
+    bed.is_the_jobs_failure(&["exceeded maximum allowed size", "larger than 4 MiB"]);
+}
+
+#[needs(root, in_each = WITH_PODMAN)]
+fn a_list_of_images_that_contains_itself_is_the_jobs_failure(setup: Setup) {
+    let bed = Bed::new(setup, &samples::busybox());
+    // No list has its own digest in it, so that the registry lies as well.
+    let own = Digest::of(b"a list that contains itself");
+    let entry = |architecture: &str| {
+        let platform = json!({ "architecture": architecture, "os": "linux" });
+        json!({ "mediaType": INDEX, "digest": own.as_str(), "size": 500, "platform": platform })
+    };
+    let list = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [entry("amd64"), entry("arm64"), entry("ppc64le")] });
+    bed.forge_manifest(INDEX, &list);
+    bed.forge(&format!("manifests/{own}"), INDEX, &own, list.to_string().into_bytes());
+    bed.is_the_jobs_failure(&["what the registry serves is no image"]);
+}
+
+#[needs(root, in_each = WITH_PODMAN)]
+fn a_layer_a_configuration_or_a_manifest_that_is_not_what_its_digest_says_is_the_jobs_failure(setup: Setup) {
+    let bed = Bed::new(setup, &samples::busybox());
+    let parts = || Parts::of(&samples::other("wanted"));
+    let served = Parts::of(&samples::other("served"));
+    // A whole layer, and a whole configuration: of another image.
+    for number in [1, 2] {
+        let mut parts = parts();
+        parts.blobs[number].1.clone_from(&served.blobs[number].1);
+        bed.forge_image(parts);
+        bed.is_the_jobs_failure(&["not the one that its digest says"]);
+    }
+    // The name has the digest of one image, and the registry serves another under it.
+    let wanted = Digest::of(parts().manifest.to_string().as_bytes());
+    bed.forge_image(served);
+    let other = Parts::of(&samples::other("served")).manifest.to_string().into_bytes();
+    bed.forge(&format!("manifests/{wanted}"), MANIFEST, &wanted, other);
+    let mut job = bed.forged_job();
+    job.image().name = bed.registry.name(&format!("{REPOSITORY}@{wanted}"));
+    let ended = job.prepare();
+    assert_eq!(ended.status, Some(110), "{}\n{}", out(&ended), ended.err);
+    assert!(ended.err.contains("not the one that its digest says"), "{}", ended.err);
+    succeeded(&job.cleanup());
+}
+
+#[needs(root, in_each = WITH_PODMAN)]
+fn a_configuration_that_is_no_json_is_the_jobs_failure(setup: Setup) {
+    let bed = Bed::new(setup, &samples::busybox());
+    bed.forge_image(Parts::of(&samples::busybox()).configured(b"this is no JSON".to_vec()));
+    bed.is_the_jobs_failure(&["what the registry serves is no image"]);
+}
+
+/// Podman 4 writes the names of all layers into one page of mount options. Newer ones take 500.
+#[needs(root)]
+fn an_image_with_more_layers_than_podman_puts_together_is_the_jobs_failure_with_the_way_out() {
+    if WITH_PODMAN[0].release == Release::Host {
+        let bed = Bed::new(WITH_PODMAN[0], &samples::with_layers(140));
+        let mut job = bed.job();
+        job.container().pull_timeout = 600;
+        let ended = job.prepare();
+        assert_eq!(ended.status, Some(110), "{}\n{}", out(&ended), ended.err);
+        assert!(ended.err.contains("more layers than Podman can put together"), "{}", ended.err);
+        assert!(ended.err.contains("--squash-all"), "{}", ended.err);
+        succeeded(&job.cleanup());
+        assert_eq!(bed.node.administer("ls -A /tmp /var/tmp | grep nb- || :"), "");
+    }
+}
