@@ -11,6 +11,7 @@ mod queues;
 mod restarts;
 mod support;
 mod table;
+mod wraps;
 
 use crate::fake::Dialect;
 use crate::scheduler::{Cluster, Fake, GridEngine, HtCondor, Possible, Site, Slurm};
@@ -50,7 +51,7 @@ pub fn names() -> Vec<&'static str> {
 }
 
 fn all() -> Vec<Case> {
-    [ends::CASES, cancels::CASES, queues::CASES, restarts::CASES, faults::CASES].concat()
+    [ends::CASES, cancels::CASES, queues::CASES, restarts::CASES, faults::CASES, wraps::CASES].concat()
 }
 
 /// Runs the cases whose names contain one of `parts`, or all, with each of the schedulers, this

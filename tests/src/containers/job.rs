@@ -2,10 +2,11 @@
 
 use super::node::Node;
 use super::person::Person;
+use super::whole::plain_container;
 use crate::scheduler::stage::{BUILD_FAILURE, Ended, SYSTEM_FAILURE, Stage};
 use nunbird_handover::{
-    Account, CONTAINER_STAGES, CacheBounds, Container, Credential, Credentials, Engine, ExitCodes, Handover,
-    Identity, Image, PullPolicy, SUMMARY_SIZE, Shell, SiteRules, Task, Workspace,
+    Account, Container, Credential, Credentials, Engine, ExitCodes, Handover, Identity, Image, SUMMARY_SIZE,
+    Shell, SiteRules, Task, Workspace,
 };
 use nunbird_messages::{Envelope, Version};
 use nunbird_wire::Message;
@@ -124,40 +125,8 @@ fn handover(person: &Person<'_>, number: u32, engine: &str, image: Option<&str>)
     let home = PathBuf::from(person.home());
     let data_dir = home.join("ci");
     let builds_dir = data_dir.join("builds/0");
-    let container = Container {
-        name: "plain".to_owned(),
-        engine: Engine::Named(engine.to_owned()),
-        program: None,
-        image: image.map(|name| Image {
-            name: name.to_owned(),
-            entrypoint: None,
-            user: None,
-            platform: None,
-            pull: vec![PullPolicy::IfNotPresent],
-            digest_required: false,
-        }),
-        runner_image: None,
-        services: Vec::new(),
-        stages: CONTAINER_STAGES.map(str::to_owned).to_vec(),
-        directory: data_dir.join(format!("containers/{number}")),
-        store: None,
-        cache: data_dir.join("images"),
-        shared_cache: None,
-        cache_bounds: CacheBounds::default(),
-        binds: Vec::new(),
-        home: false,
-        gpu: None,
-        root: false,
-        host_network: true,
-        options: Vec::new(),
-        engine_environment: BTreeMap::new(),
-        no_new_privileges: false,
-        pull_timeout: 60,
-        service_timeout: 30,
-        service_required: false,
-        service_logs: false,
-        credential_helpers: nunbird_handover::CredentialHelpers::default(),
-    };
+    let directory = data_dir.join(format!("containers/{number}"));
+    let container = plain_container(Engine::Named(engine.to_owned()), image, &data_dir, directory);
     Handover {
         version: nunbird_handover::FORMAT_VERSION,
         decision_id: format!("{number:08x}{:024x}", std::process::id()),

@@ -28,6 +28,7 @@ mod person;
 mod registry;
 pub mod samples;
 mod trees;
+pub mod whole;
 
 pub use crate::scheduler::release::Release;
 pub use example::Example;

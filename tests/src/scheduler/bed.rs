@@ -92,6 +92,13 @@ impl Bed {
             let known = fs::read_to_string(root.join("etc").join(file)).expect("the accounts of the system");
             fs::write(bed.path("etc").join(file), known + &ours).expect("the bed's accounts");
         }
+        // crun refuses hosts with both versions of control groups.
+        let unified = PathBuf::from("/sys/fs/cgroup/unified");
+        if unified.exists() {
+            let empty = bed.path("empty");
+            fs::create_dir(&empty).expect("a directory");
+            bed.mounts.push(Mount::Bind { source: empty, target: unified });
+        }
         if tree.is_some() {
             let hosts = bed.path("etc/hosts");
             fs::copy("/etc/hosts", &hosts).expect("the host's name");
@@ -99,6 +106,16 @@ impl Bed {
         }
         bed.tree = tree;
         bed
+    }
+
+    /// Whether its programs have another network than the host's.
+    pub(crate) fn has_own_network(&self) -> bool {
+        self.host.is_some()
+    }
+
+    /// Whether it is a site's own scheduler that it is for.
+    pub(crate) fn is_of_a_site(&self) -> bool {
+        self.own.is_some()
     }
 
     /// One of the caller's own account, below this directory or its home directory, which compute nodes must share.

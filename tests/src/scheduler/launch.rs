@@ -155,8 +155,13 @@ impl<C: Cluster + ?Sized> Job<'_, C> {
     /// # Panics
     /// When it fails.
     pub fn prepare(&self) {
-        let prepared = self.start_task(Task::Prepare, "").finish();
+        let prepared = self.try_prepare();
         assert_eq!(prepared.status, Some(0), "{}", prepared.err);
+    }
+
+    /// The same, however it ends.
+    pub fn try_prepare(&self) -> Ended {
+        self.start_task(Task::Prepare, "").finish()
     }
 
     /// Runs the cleanup stage.

@@ -82,13 +82,6 @@ impl Slurm {
         let copy = bed.path("etc/authorities");
         fs::write(&copy, format!("{known}\n{authority_pem}")).expect("a file");
         bed.mounts.push(Mount::Bind { source: copy, target: bundle.into() });
-        // crun refuses hosts with both versions of control groups.
-        let unified = PathBuf::from("/sys/fs/cgroup/unified");
-        if unified.exists() {
-            let empty = bed.path("empty");
-            fs::create_dir(&empty).expect("a directory");
-            bed.mounts.push(Mount::Bind { source: empty, target: unified });
-        }
         Self::start_on(bed, Kind::Plain, Release::Host)
     }
 

@@ -3,10 +3,10 @@
 //! The engine is Bubblewrap by a description as a site writes one, so that no image is needed: what
 //! the place does is the same for all engines.
 
-use nunbird_handover::{CONTAINER_STAGES, CacheBounds, Container, Engine};
+use nunbird_handover::Engine;
+use nunbird_tests::containers::whole::plain_container;
 use nunbird_tests::needs;
 use nunbird_tests::scheduler::{Job, Slurm};
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -29,33 +29,10 @@ fn contained<'s>(slurm: &'s Slurm, user: &str) -> Job<'s> {
     fs::write(&description, DESCRIPTION).expect("a description");
     fs::set_permissions(&description, fs::Permissions::from_mode(0o644)).expect("its mode");
     let data_dir = job.handover.workspace.data_dir.clone();
-    job.handover.container = Some(Container {
-        name: "view".to_owned(),
-        engine: Engine::Described(description),
-        program: None,
-        image: None,
-        runner_image: None,
-        services: Vec::new(),
-        stages: CONTAINER_STAGES.map(str::to_owned).to_vec(),
-        directory: data_dir.join("containers").join(&job.handover.decision_id),
-        store: None,
-        cache: data_dir.join("images"),
-        shared_cache: None,
-        cache_bounds: CacheBounds::default(),
-        binds: Vec::new(),
-        home: false,
-        gpu: None,
-        root: false,
-        host_network: true,
-        options: Vec::new(),
-        engine_environment: BTreeMap::new(),
-        no_new_privileges: false,
-        pull_timeout: 60,
-        service_timeout: 30,
-        service_required: false,
-        service_logs: false,
-        credential_helpers: nunbird_handover::CredentialHelpers::default(),
-    });
+    let directory = data_dir.join("containers").join(&job.handover.decision_id);
+    let mut container = plain_container(Engine::Described(description), None, &data_dir, directory);
+    container.name = "view".to_owned();
+    job.handover.container = Some(container);
     job.prepare();
     job
 }

@@ -2,9 +2,8 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use nunbird_handover::{
-    CONTAINER_STAGES, CacheBounds, Container, Credential, Credentials, Engine, Image, PullPolicy, Service,
-};
+use nunbird_handover::{Credential, Credentials, Engine, Image, PullPolicy, Service};
+use nunbird_tests::containers::whole::plain_container;
 use nunbird_tests::containers::{PASSWORD, Registry, USER, samples};
 use nunbird_tests::needs;
 use nunbird_tests::scheduler::{Job, Slurm};
@@ -65,33 +64,13 @@ impl Bed {
             variables: BTreeMap::from([("GREETING".to_owned(), "a\nb".to_owned())]),
             ports: Vec::new(),
         };
-        job.handover.container = Some(Container {
-            name: "plain".to_owned(),
-            engine: Engine::Named("podman".to_owned()),
-            program: None,
-            image: Some(self.image("lattice/tools:1")),
-            runner_image: None,
-            services: if services { vec![service] } else { Vec::new() },
-            stages: CONTAINER_STAGES.map(str::to_owned).to_vec(),
-            directory: data_dir.join("containers").join(&job.handover.decision_id),
-            store: Some(self.store()),
-            cache: data_dir.join("images"),
-            shared_cache: None,
-            cache_bounds: CacheBounds::default(),
-            binds: Vec::new(),
-            home: false,
-            gpu: None,
-            root: false,
-            host_network: true,
-            options: Vec::new(),
-            engine_environment: BTreeMap::new(),
-            no_new_privileges: false,
-            pull_timeout: 60,
-            service_timeout: 30,
-            service_required: false,
-            service_logs: false,
-            credential_helpers: nunbird_handover::CredentialHelpers::default(),
-        });
+        let directory = data_dir.join("containers").join(&job.handover.decision_id);
+        let image = self.registry.name("lattice/tools:1");
+        let mut container =
+            plain_container(Engine::Named("podman".to_owned()), Some(&image), &data_dir, directory);
+        container.services = if services { vec![service] } else { Vec::new() };
+        container.store = Some(self.store());
+        job.handover.container = Some(container);
         let [registry, user, password] = [self.registry.host().as_str(), USER, PASSWORD].map(str::to_owned);
         job.handover.credentials = Credentials(vec![Credential { registry, user, password }]);
         job.prepare();

@@ -2,7 +2,8 @@
 
 use crate::{EACH, WITH_PODMAN};
 use nix::sys::signal::Signal;
-use nunbird_handover::{Bind, PullPolicy};
+use nunbird_handover::{Bind, PullPolicy, Task};
+use nunbird_tests::containers::whole::run_whole_job;
 use nunbird_tests::containers::{Fault, Image, Job, Node, On, PASSWORD, Registry, Release, USER, samples};
 use nunbird_tests::needs;
 use nunbird_tests::scheduler::Ended;
@@ -81,6 +82,31 @@ fn a_script_runs_as_the_account_in_its_directory_and_its_files_are_the_accounts(
     let owner = bed.node.administer("stat -c %u:%g /home/nbt_cyn/ci/builds/0/made");
     assert_eq!(owner.trim(), "41203:41203");
     succeeded(&job.cleanup());
+}
+
+/// The same job runs in allocations of each scheduler (`tests/src/compliance/wraps.rs`).
+fn whole(setup: Setup) {
+    let bed = Bed::new(setup, &samples::busybox());
+    bed.node.write("/home/nbt_cyn/mine", "");
+    let job = bed.prepared();
+    let stage = |name: &str, script: &str| job.start(Task::Run(name.to_owned()), script).finish();
+    run_whole_job(41203, setup.engine, &stage);
+    assert_eq!(bed.node.administer("wc -l </home/nbt_cyn/ci/builds/0/trail").trim(), "10");
+    succeeded(&job.cleanup());
+    assert!(bed.node.processes().is_empty(), "{:?}", bed.node.processes());
+    assert_eq!(bed.node.administer("ls -A /tmp /var/tmp | grep nb- || :"), "");
+}
+
+#[needs(root, in_each = EACH)]
+fn a_whole_job_has_its_scripts_inside_and_all_else_outside(setup: Setup) {
+    whole(setup);
+}
+
+#[needs(root, in_each = WITH_PODMAN)]
+fn a_whole_job_of_podman_has_its_scripts_inside_and_all_else_outside(setup: Setup) {
+    if setup.engine == "podman" {
+        whole(setup);
+    }
 }
 
 #[needs(root, in_each = EACH)]
@@ -309,7 +335,7 @@ fn jobs_at_once_pull_an_image_once(setup: Setup) {
     if setup.has_images() {
         let bed = Bed::new(setup, &samples::busybox());
         let jobs: Vec<Job<'_>> = (0..5).map(|_| bed.job()).collect();
-        let stages: Vec<_> = jobs.iter().map(|job| job.start(nunbird_handover::Task::Prepare, "")).collect();
+        let stages: Vec<_> = jobs.iter().map(|job| job.start(Task::Prepare, "")).collect();
         for stage in stages {
             succeeded(&stage.finish());
         }
