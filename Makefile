@@ -27,7 +27,7 @@ help:
 	@echo "make test-schedulers  the same with all of them, including the Slurm and HTCondor of newer Debian releases (root)"
 	@echo "make test-containers  container engines of Debian's unstable release: Podman 5, Charliecloud, Apptainer (root)"
 	@echo "make first-hour  follow the admin guide's first hour on a fresh host, with the time of each step (root)"
-	@echo "make test-ansible  the role of packaging/ansible on a booted host, twice (root)"
+	@echo "make test-ansible  the role of packaging/ansible on a booted host, twice, and a playbook for a machine's tree (root)"
 	@echo "make cross TARGET=aarch64  build the programs for x86_64, aarch64 or ppc64le and every glibc from 2.28 on"
 	@echo "make test-platforms  build them for all three, and see what they need of a host and that they run (root, for the packages)"
 	@echo "make test-packages  that, all checks of packages, lintian and rpmlint, and packages from the source archive (root)"
@@ -169,6 +169,7 @@ first-hour: suite
 
 test-ansible: suite
 	packaging/ansible/check.sh target/staging
+	packaging/ansible/machine.sh target/staging
 
 # The programs for another architecture, and for RHEL 8 and later, into target/platforms/TARGET: docs/building.md. PROFILE is cargo's.
 TARGET ?= x86_64

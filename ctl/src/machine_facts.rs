@@ -26,16 +26,29 @@ pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     }
     let ids = fs::read_to_string(IDS).unwrap_or_default();
     let instances = fs::read_to_string(INSTANCES).ok().and_then(|text| text.trim().parse().ok());
-    findings.extend(instances.zip(count(&ids)).and_then(|(instances, count)| few(instances, count)));
+    let of_one = size_and_count(&ids);
+    findings.extend(instances.zip(of_one).and_then(|(instances, (_, count))| few(instances, count)));
+    let nested = policy.containers.values().find(|container| container.is_by(MACHINES) && container.nested);
+    findings.extend(nested.zip(of_one).and_then(|(container, (size, _))| small(&container.name, size)));
 }
 
-/// The COUNT of `ids FIRST SIZE COUNT`. What else is in the file `nunbird-machine` judges.
-fn count(text: &str) -> Option<u64> {
+/// SIZE and COUNT of `ids FIRST SIZE COUNT`. What else is in the file `nunbird-machine` judges.
+fn size_and_count(text: &str) -> Option<(u64, u64)> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let mut ids = lines.map(str::split_whitespace).filter_map(|mut words| {
-        (words.next() == Some("ids")).then(|| words.nth(2)).flatten().and_then(|word| word.parse().ok())
-    });
-    ids.next()
+    let mut ids = lines.map(str::split_whitespace).filter(|words| words.clone().next() == Some("ids"));
+    let mut numbers = ids.next()?.skip(2).map(str::parse::<u64>);
+    numbers.next()?.ok().zip(numbers.next()?.ok())
+}
+
+/// Containers in a machine have as many ids again as a system needs.
+fn small(container: &str, size: u64) -> Option<Finding> {
+    (size < NESTED).then(|| {
+        Finding::error(
+            "machine-nested",
+            format!("[container.{container}] has `nested`, and machines have {size} ids: none of its jobs starts"),
+            format!("write {NESTED} as SIZE into {IDS}, or 65536 more than the largest uid and gid of accounts that have jobs"),
+        )
+    })
 }
 
 fn few(instances: u64, count: u64) -> Option<Finding> {
@@ -54,18 +67,26 @@ fn few(instances: u64, count: u64) -> Option<Finding> {
     })
 }
 
+/// The fewest ids of a machine with containers in it (`machine/src/ids.rs`).
+const NESTED: u64 = 131_072;
+
 /// They take 1 GB of a job's memory (docs/threat-model.md).
 const RECOMMENDED: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
-    use super::{count, few};
+    use super::{few, size_and_count, small};
 
     #[test]
     fn each_machine_at_a_time_needs_instances_of_inotify() {
-        assert_eq!(count("# a\nids 1879048192 65536 64 # b\n"), Some(64));
-        assert_eq!(count("ids 1879048192 65536\n").or(count("id 1 2 3")), None);
+        assert_eq!(size_and_count("# a\nids 1879048192 65536 64 # b\n"), Some((65_536, 64)));
+        assert_eq!(size_and_count("ids 1879048192 65536\n").or(size_and_count("id 1 2 3")), None);
         assert!(few(128, 2).is_none() && few(4096, 64).is_none());
         assert!(few(128, 3).is_some() && few(4095, 64).is_some());
+    }
+
+    #[test]
+    fn containers_in_a_machine_need_ids_beside_those_of_accounts() {
+        assert!(small("one", 131_072).is_none() && small("one", 131_071).is_some());
     }
 }

@@ -16,7 +16,9 @@ fn base(key: &str) -> Text {
         (header.to_owned(), pairs.collect())
     };
     let url = "\"https://gitlab.example.org\"";
-    let of_machines = ["container[].layer_size", "container[].ready_timeout"].contains(&key);
+    let of_machines = ["layer_size", "ready_timeout", "nested", "suppress_sync"]
+        .iter()
+        .any(|name| key == format!("container[].{name}"));
     let mut text: Text = vec![
         table("", &[]),
         table("[[gitlab]]", &[("name", "\"main\""), ("url", url), ("audience", url)]),

@@ -195,6 +195,8 @@ fn machine(settings: &Settings, rule: &Rule, spec: &JobSpec) -> Result<Option<Ma
         root: container.root,
         layer: from.layer_size.unwrap_or_default(),
         ready: from.ready_timeout,
+        nested: from.nested,
+        suppress_sync: from.suppress_sync,
     }))
 }
 

@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// What lies below is for accounts and for systemd's dynamic users (systemd's UIDS-GIDS.md).
 const LEAST: u32 = 0x8_0000;
-/// The fewest ids that a system needs.
+/// The fewest ids that a system needs, and as many as a container in it expects.
 const SIZE: u32 = 0x1_0000;
 /// From here on Nunbird's own processes have their ids.
 const END: u64 = 2_147_483_000;
@@ -33,6 +33,8 @@ pub(crate) struct Ids {
 pub(crate) struct Range {
     pub(crate) first: u32,
     pub(crate) size: u32,
+    /// Below this number, counted in the machine, are accounts; from here on are the ids of containers in it.
+    pub(crate) accounts: u32,
     /// Keeps others from it.
     _held: Flock<File>,
 }
@@ -81,6 +83,11 @@ impl Ids {
         Ok(ids)
     }
 
+    /// Where in a machine's ids those of containers begin.
+    fn accounts(&self, nested: bool) -> u32 {
+        if nested { self.size.saturating_sub(SIZE) } else { self.size }
+    }
+
     fn end(&self) -> u64 {
         u64::from(self.first) + u64::from(self.size) * u64::from(self.count)
     }
@@ -105,12 +112,14 @@ impl Ids {
         Ok(())
     }
 
-    /// A range that no other machine has now, large enough for these numbers.
-    pub(crate) fn take(&self, numbers: impl Iterator<Item = u32>) -> Result<Range, Trouble> {
-        if let Some(number) = numbers.into_iter().find(|number| *number >= self.size) {
+    /// A range that no other machine has now, large enough for these numbers, and for containers beside them where the machine has some.
+    pub(crate) fn take(&self, numbers: impl Iterator<Item = u32>, nested: bool) -> Result<Range, Trouble> {
+        let accounts = self.accounts(nested);
+        if let Some(number) = numbers.chain([SIZE - 1]).find(|number| *number >= accounts) {
+            let of = if nested { "SIZE less 65536, for containers in a machine," } else { "SIZE" };
+            let size = self.size;
             return Err(Trouble::new(format!(
-                "{IDS}: the account has the id {number}, so SIZE must be larger than that, not {}",
-                self.size
+                "{IDS}: a machine has the id {number}, so {of} must be larger than that; SIZE is {size}"
             )));
         }
         for index in 0..self.count {
@@ -126,7 +135,7 @@ impl Ids {
                         .iter()
                         .all(|(known, of)| ends_by(*known, *of, first) || ends_by(first, self.size, *known));
                     if is_free {
-                        return Ok(Range { first, size: self.size, _held: held });
+                        return Ok(Range { first, size: self.size, accounts, _held: held });
                     }
                 }
                 Err((_, nix::Error::EWOULDBLOCK)) => {}
@@ -140,6 +149,19 @@ impl Ids {
 #[cfg(test)]
 mod tests {
     use super::Ids;
+
+    #[test]
+    fn containers_in_a_machine_have_the_last_65536_of_its_ids_and_accounts_those_below() {
+        let of = |size| Ids { first: super::LEAST, size, count: 1 };
+        assert_eq!([of(65_536).accounts(false), of(65_536).accounts(true)], [65_536, 0]);
+        assert_eq!([of(131_072).accounts(false), of(131_072).accounts(true)], [131_072, 65_536]);
+        for (size, number, nested) in
+            [(65_536, 4101, true), (131_071, 4101, true), (131_072, 65_536, true), (131_072, 131_072, false)]
+        {
+            let refused = of(size).take([number].into_iter(), nested).expect_err("too few ids");
+            assert!(refused.why.contains("must be larger than that"), "{}", refused.why);
+        }
+    }
 
     #[test]
     fn ids_of_accounts_and_of_nunbird_are_no_range_and_neither_is_any_other_text() {

@@ -161,7 +161,7 @@ fn mount(kept: &Kept<'_>) -> Result<Vec<Placed>, Trouble> {
     let inodes = (layer / PAGE).max(LEAST_INODES);
     mounts::make("tmpfs", Path::new(MOUNTS), &format!("size={layer},nr_inodes={inodes},mode=0755"))
         .map_err(step("the machine's layer"))?;
-    for name in ["tree", "upper", "work", "root", "binds", "proc", "sys"] {
+    for name in ["tree", "upper", "work", "root", "binds", "proc", "sys", layer::CONTAINERS] {
         fs::create_dir(at(name)).map_err(step("the machine's layer"))?;
     }
     // The kernel makes these two in a user namespace only where whole ones are in sight.
@@ -252,6 +252,10 @@ fn words(machine: &Machine, range: &Range, name: &str, placed: &[Placed]) -> Vec
     } else {
         words.extend(["--private-network", "--resolv-conf=off"].map(OsString::from));
     }
+    // Podman's own layers cannot lie on the machine's, but on the same tmpfs, within its bounds.
+    let containers = format!("--bind={MOUNTS}/{}:/var/lib/nunbird-job", layer::CONTAINERS);
+    let asked = [(machine.suppress_sync, "--suppress-sync=yes"), (machine.nested, &containers)];
+    words.extend(asked.iter().filter(|(is_asked, _)| *is_asked).map(|(_, word)| word.into()));
     for Placed { path, bind } in placed {
         let option = if bind.writable { "--bind=" } else { "--bind-ro=" };
         let target = escaped(bind.target.as_os_str().as_bytes());

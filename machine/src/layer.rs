@@ -13,7 +13,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
+/// Beside the upper layer: what containers in the machine write.
+pub(crate) const CONTAINERS: &str = "containers";
 const AGENT: &str = include_str!("agent.sh");
+const NESTED: &str = include_str!("nested.sh");
 /// The longest file of the tree's user database, in bytes.
 const LONGEST: u64 = 4 << 20;
 const UNIT: &str = "nunbird-job.service";
@@ -34,13 +37,15 @@ pub(crate) fn write(
     let layer = Layer { upper, owner: range.first };
     let step = Trouble::of("the machine's layer");
     layer.own(upper, 0o755).map_err(&step)?;
+    layer.own(&upper.with_file_name(CONTAINERS), 0o755).map_err(&step)?;
     let shell = if open_inside(tree, Path::new("bin/bash")).is_ok() { "/bin/bash" } else { "/bin/sh" };
     let files = [
         ("etc/passwd", account::passwd(&of_tree(tree, "etc/passwd")?, account, shell), 0o644),
         ("etc/group", account::group(&of_tree(tree, "etc/group")?, account), 0o644),
         ("etc/shadow", account::shadow(&of_tree(tree, "etc/shadow")?, account), 0o600),
         ("etc/nunbird-job/agent", AGENT.to_owned(), 0o755),
-        (&format!("etc/systemd/system/{UNIT}"), unit(machine, account), 0o644),
+        ("etc/nunbird-job/nested", NESTED.to_owned(), 0o755),
+        (&format!("etc/systemd/system/{UNIT}"), unit(range, machine, account), 0o644),
     ];
     for (name, text, mode) in &files {
         layer.file(name, text.as_bytes(), *mode).map_err(&step)?;
@@ -54,11 +59,16 @@ pub(crate) fn write(
 }
 
 /// The unit. Nothing secret is in it: scripts come through FIFOs.
-fn unit(machine: &Machine, account: &MachineAccount) -> String {
+fn unit(range: &Range, machine: &Machine, account: &MachineAccount) -> String {
     // By its number: a name could be one that systemd takes for something else.
     let user = if machine.root { 0 } else { account.ids.uid };
+    // By root of the machine, for which the tree's links are its own affair.
+    let before = match machine.nested {
+        true => format!("ExecStartPre=-+/bin/sh /etc/nunbird-job/nested {user} {}\n", range.accounts),
+        false => String::new(),
+    };
     format!(
-        "[Unit]\nDescription=Stages of the CI job\n\n[Service]\nUser={user}\nExecStart=/bin/sh /etc/nunbird-job/agent\nDelegate=yes\n\
+        "[Unit]\nDescription=Stages of the CI job\n\n[Service]\nUser={user}\n{before}ExecStart=/bin/sh /etc/nunbird-job/agent\nDelegate=yes\n\
          RuntimeDirectory=nunbird-job\nRuntimeDirectoryMode=0700\nTasksMax=infinity\nOOMPolicy=continue\nTimeoutStopSec=5\n"
     )
 }

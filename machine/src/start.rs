@@ -54,7 +54,7 @@ fn prepare(
     let numbers = [account.ids.uid, account.ids.gid].into_iter().chain(others(&account));
     let ids = Ids::read()?;
     let shares = Shares::of_host(ids.count)?;
-    let range = ids.take(numbers)?;
+    let range = ids.take(numbers, machine.nested)?;
     // Step N4.
     let tree = Tree::open(&machine.tree, machine.version.as_deref())?;
     note.reserve(&range, &tree).map_err(Trouble::of("the machine's note"))?;

@@ -59,6 +59,8 @@ fn record() -> Record {
             root: false,
             layer: 1 << 30,
             ready: 30,
+            nested: true,
+            suppress_sync: false,
         }),
         scheduler: true,
         body: b"{}".to_vec(),

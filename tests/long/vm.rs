@@ -4,6 +4,8 @@
 mod limits;
 #[path = "vm_login.rs"]
 mod login;
+#[path = "vm_machine.rs"]
+mod machine;
 #[path = "vm_scope.rs"]
 mod scope;
 

@@ -86,7 +86,14 @@ const JOBS: [(&str, &str); 12] = [
     ("twelve", "bob"),
 ];
 
-fn write_job(world: &World, name: &str, user: &str, calls: &Path, copies: &Path) {
+fn write_job(
+    world: &World,
+    name: &str,
+    user: &str,
+    scripts: &[(&str, &str, String)],
+    calls: &Path,
+    copies: &Path,
+) {
     let job = world.job().user(user);
     let session = job.begin();
     let mut specs = vec![
@@ -94,9 +101,9 @@ fn write_job(world: &World, name: &str, user: &str, calls: &Path, copies: &Path)
         ("prepare", session.spec_of_prepare()),
         ("cleanup", session.spec_of_cleanup()),
     ];
-    for (call, stage, text) in SCRIPTS {
+    for (call, stage, text) in scripts {
         let script = session.directory().join(call);
-        session.write(&script, format!("{GROUP}{text}").as_bytes(), 0o700);
+        session.write(&script, text.as_bytes(), 0o700);
         specs.push((call, session.spec_of_run(&script, stage)));
     }
     for (call, spec) in specs {
@@ -112,16 +119,25 @@ fn write_job(world: &World, name: &str, user: &str, calls: &Path, copies: &Path)
 
 /// A machine with these jobs' calls.
 pub(super) fn machine(jobs: &[(&str, &str)]) -> Vm {
-    Vm::new(|world| {
-        world.write_keys();
-        world.reconfigure("[job]\n", LIMITS);
-        let (calls, copies) = (world.host_path("/calls"), world.host_path("/jobs"));
-        fs::create_dir(&calls).expect("a directory");
-        fs::create_dir(&copies).expect("a directory");
-        for (name, user) in jobs {
-            write_job(world, name, user, &calls, &copies);
-        }
-    })
+    let scripts = SCRIPTS.map(|(call, stage, text)| (call, stage, format!("{GROUP}{text}")));
+    Vm::new(|world| write_jobs(world, LIMITS, jobs, &scripts))
+}
+
+/// Writes the calls of jobs, each with these stages, under a configuration with these tables before and in `[job]`.
+pub(super) fn write_jobs(
+    world: &World,
+    tables: &str,
+    jobs: &[(&str, &str)],
+    scripts: &[(&str, &str, String)],
+) {
+    world.write_keys();
+    world.reconfigure("[job]\n", tables);
+    let (calls, copies) = (world.host_path("/calls"), world.host_path("/jobs"));
+    fs::create_dir(&calls).expect("a directory");
+    fs::create_dir(&copies).expect("a directory");
+    for (name, user) in jobs {
+        write_job(world, name, user, scripts, &calls, &copies);
+    }
 }
 
 /// What the script must observe.

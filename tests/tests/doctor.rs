@@ -325,3 +325,17 @@ fn too_few_inotify_instances_for_all_machines_are_found() {
         assert_eq!(found.concat().contains(&format!("machines at a time need {}", count * 64)), is_found);
     }
 }
+
+#[needs(root)]
+fn too_few_ids_for_containers_in_machines_are_found() {
+    let world = world(Privilege::Setuid);
+    world.reconfigure(
+        "[job]\n",
+        "[container.machine]\nengine = \"nspawn\"\ndefault_image = \"debian\"\nnested = true\n\n[job]\ncontainer = \"machine\"\n",
+    );
+    for (size, is_found) in [(131_072, false), (131_071, true)] {
+        world.write_file("/etc/nunbird/machine-ids", format!("ids 524288 {size} 1\n"), "root", 0o644);
+        let found = errors(&world);
+        assert_eq!(found.iter().any(|f| f.contains("machine-nested")), is_found, "{size}: {found:#?}");
+    }
+}

@@ -2,11 +2,12 @@
 
 use nunbird_tests::host::debian_tree;
 use nunbird_tests::{Cancel, Host, Job, Reason, Session, StageOutcome, Status, needs};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The ids that machines have on the host.
-const FIRST: u32 = 1_879_048_192;
+pub(super) const FIRST: u32 = 1_879_048_192;
 
 const CONFIGURATION: &str =
     "[container.machine]\nengine = \"nspawn\"\ndefault_image = \"debian\"\nhome = true\n";
@@ -18,10 +19,15 @@ fn host(settings: &str) -> Host {
 
 /// The same with these limits.
 fn host_of(settings: &str, limits: &str) -> Host {
+    host_from(&debian_tree(), 65_536, settings, limits)
+}
+
+/// The same from a copy of this tree, with so many ids for each machine.
+pub(super) fn host_from(tree: &Path, size: u32, settings: &str, limits: &str) -> Host {
     let host = Host::boot_for_machines();
     let world = host.world();
-    world.write_file("/etc/nunbird/machine-ids", format!("ids {FIRST} 65536 2\n"), "root", 0o644);
-    add_version(&host, "1");
+    world.write_file("/etc/nunbird/machine-ids", format!("ids {FIRST} {size} 2\n"), "root", 0o644);
+    add_version_of(tree, &host, "1");
     let limited = if limits.is_empty() { String::new() } else { "limits = \"small\"\n".to_owned() };
     let table = if limits.is_empty() { String::new() } else { format!("[limits.small]\n{limits}\n") };
     let text = format!("{table}{CONFIGURATION}{settings}\n[job]\ncontainer = \"machine\"\n{limited}");
@@ -31,10 +37,14 @@ fn host_of(settings: &str, limits: &str) -> Host {
 
 /// A version of the tree, which from now on is the present one.
 fn add_version(host: &Host, version: &str) {
+    add_version_of(&debian_tree(), host, version);
+}
+
+fn add_version_of(tree: &Path, host: &Host, version: &str) {
     let version_path = host.world().host_path(format!("/var/lib/nunbird/machines/debian/{version}"));
     std::fs::create_dir_all(&version_path).expect("directories");
     // Links: no machine writes to its tree.
-    let copied = Command::new("cp").arg("-al").arg(debian_tree()).arg(version_path.join("tree")).status();
+    let copied = Command::new("cp").arg("-al").arg(tree).arg(version_path.join("tree")).status();
     assert!(copied.expect("cp(1)").success());
     host.root(&format!(
         "cd /var/lib/nunbird/machines && chmod 755 . debian debian/{version} debian/{version}/tree && : >debian/{version}/lock && \
@@ -44,7 +54,7 @@ fn add_version(host: &Host, version: &str) {
     .success();
 }
 
-fn begun<'a>(job: &'a Job<'a>) -> Session<'a> {
+pub(super) fn begun<'a>(job: &'a Job<'a>) -> Session<'a> {
     let mut session = job.begin();
     for call in [session.config(), session.prepare()] {
         assert!(call.succeeded(), "{}", call.log);
@@ -52,7 +62,7 @@ fn begun<'a>(job: &'a Job<'a>) -> Session<'a> {
     session
 }
 
-fn has(outcome: &StageOutcome, line: &str) {
+pub(super) fn has(outcome: &StageOutcome, line: &str) {
     assert!(outcome.stdout.lines().any(|known| known == line), "{line}: {}", outcome.log);
 }
 
@@ -65,7 +75,7 @@ fn left(host: &Host) -> String {
     .success()
 }
 
-fn nothing_left(host: &Host) {
+pub(super) fn nothing_left(host: &Host) {
     assert!(host.wait_until(|host| left(host).is_empty()), "{}", left(host));
     let of_machines =
         |host: &Host| host.processes().into_iter().filter(|p| p.uid >= FIRST).collect::<Vec<_>>();

@@ -23,9 +23,13 @@ pub struct Machine {
     pub layer: u64,
     /// Seconds until it has to be ready.
     pub ready: u64,
+    /// Whether the account can run containers in it.
+    pub nested: bool,
+    /// Whether nothing that is written is waited for.
+    pub suppress_sync: bool,
 }
 
-layout!(Machine { tree, version, directory, binds, host_network, root, layer, ready });
+layout!(Machine { tree, version, directory, binds, host_network, root, layer, ready, nested, suppress_sync });
 
 /// A file or directory of the host in a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,5 @@
 //! `[container.NAME]`: the container that scripts run in, and the `container` of `[job]` and of profiles.
+//! More than 600 lines, because a key, what it means and what holds between keys are one table.
 
 use super::batch::check_variable;
 use super::keys::{Form, Key, Setting, Table, Word, form};
@@ -83,6 +84,10 @@ pub struct ContainerPolicy {
     pub layer_size: Option<u64>,
     /// Seconds.
     pub ready_timeout: u64,
+    /// Whether the account can run containers in its machine, without root.
+    pub nested: bool,
+    /// Whether what a machine writes is never waited for.
+    pub suppress_sync: bool,
 }
 
 /// A directory or file of the host in the container. Both paths may have `$HOME`, `$USER` and `$UID` in them.
@@ -167,6 +172,8 @@ impl ContainerPolicy {
             service_required: false,
             layer_size: Some(2 << 30),
             ready_timeout: 30,
+            nested: false,
+            suppress_sync: false,
         }
     }
 
@@ -326,6 +333,10 @@ pub static CONTAINER_KEYS: Table<ContainerPolicy> = Table {
         Key::<ContainerPolicy>::new("layer_size", form!(Bytes: layer_size, 64 << 20),
             "`nspawn`: the most that a machine may write to files of its own, which lie in memory and go with it"),
         Key::<ContainerPolicy>::new("ready_timeout", form!(Seconds: ready_timeout, 1, 600), "`nspawn`: how long a machine may take to be ready"),
+        Key::<ContainerPolicy>::new("nested", form!(Flag: nested),
+            "`nspawn`: the account can build and run containers in its machine, with rootless Podman of the tree; takes machines of 131,072 ids"),
+        Key::<ContainerPolicy>::new("suppress_sync", form!(Flag: suppress_sync),
+            "`nspawn`: fsync(2) and its like do nothing in the machine, for files of the host as well, and `O_SYNC` is refused"),
     ],
 };
 
@@ -384,8 +395,12 @@ fn check_machine(table: &Section<'_>, one: &ContainerPolicy) {
             ],
             "`nspawn` boots a tree of this host: it pulls no image, starts no services and has no options",
         ),
-        false => (&["layer_size", "ready_timeout"], "only `nspawn` has this"),
+        false => (&["layer_size", "ready_timeout", "nested", "suppress_sync"], "only `nspawn` has this"),
     };
+    if is_machine && one.nested && one.root {
+        let help = "remove one of the two: rootless containers are those of an account without root";
+        table.find_at("nested", "scripts run as root of the machine, and `nested` is for the account", help);
+    }
     // A default says nothing, and is what `nunbirdctl` writes for every key.
     let plain = (CONTAINER_KEYS.defaults)();
     for key in CONTAINER_KEYS.keys.iter().filter(|key| keys.contains(&key.name()) && table.has(key.name())) {

@@ -189,6 +189,18 @@ fn a_container_with_step_runner_in_it_runs_steps() {
 }
 
 #[test]
+fn containers_in_a_machine_are_an_accounts_without_root() {
+    assert!(container("engine = \"nspawn\"\nnested = true").nested);
+    let (message, line, column) = finding("engine = \"nspawn\"\nroot = true\nnested = true");
+    assert!(message.contains("`nested` is for the account"), "{message}");
+    assert_eq!((line, column), (3, 10));
+    for key in ["nested", "suppress_sync"] {
+        let (message, ..) = finding(&format!("engine = \"podman\"\n{key} = true"));
+        assert_eq!(message, "only `nspawn` has this");
+    }
+}
+
+#[test]
 fn a_tree_of_machines_has_one_name_that_patterns_are_compared_with() {
     let judged = |keys: &str, name: &str| {
         container(&format!("engine = \"nspawn\"\n{keys}")).judge(&ImageName::parse(name).expect(name), false)

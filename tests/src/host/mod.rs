@@ -198,6 +198,14 @@ pub fn debian_tree() -> PathBuf {
     tree::debian()
 }
 
+/// A tree of a machine in which jobs run containers.
+///
+/// # Panics
+/// As [`debian_tree`].
+pub fn nested_tree() -> PathBuf {
+    tree::nested()
+}
+
 /// Writes and enables the runner's unit.
 fn write_runner_unit(world: &World) {
     let unit = format!(

@@ -19,6 +19,16 @@ pub(super) fn debian() -> PathBuf {
     cached("host", &own_suite(), PACKAGES.trim_end(), "")
 }
 
+/// What a tree needs for containers in a machine ([docs/machines.md](../../../docs/machines.md)), and what their test needs: a program without
+/// libraries, of which an image can be made.
+const NESTED: &str =
+    "systemd,systemd-sysv,dbus,podman,crun,slirp4netns,uidmap,git,procps,python3,busybox-static";
+
+/// A tree of a machine in which jobs run containers.
+pub(super) fn nested() -> PathBuf {
+    cached("nested", &own_suite(), NESTED, "")
+}
+
 /// Units that are useless in a container that shares the host's network and kernel.
 const MASKED: [&str; 8] = [
     "systemd-journald-audit.socket",

@@ -29,11 +29,12 @@ const PAYLOAD: &str = "#!/bin/bash\nexec >/dev/vport0p1 2>&1\nmkdir -p /payload 
 const PAYLOAD_UNIT: &str = "[Unit]\nDescription=The test's script\nAfter=multi-user.target dbus.service nbt-runner.service\n\n\
     [Service]\nExecStart=/usr/local/sbin/nbt-payload\n\n[Install]\nWantedBy=multi-user.target\n";
 
-/// Makes the initramfs inside the tree of tools: busybox and the modules up to the root file system.
+/// Makes the initramfs inside the tree of tools: busybox, the modules up to the root file system, and that of what machines of jobs are on: the
+/// guest has no modules.
 const INITRAMFS: &str = r#"set -e
 kernel=$(ls /lib/modules); cp /boot/vmlinuz-$kernel /vmlinuz.nbt
 mkdir -p /ir/bin /ir/m /ir/proc /ir/dev /ir/root; cp /bin/busybox /ir/bin/; loads=
-for module in virtio_pci virtio_blk virtio_console ext4; do
+for module in virtio_pci virtio_blk virtio_console ext4 overlay; do
   for file in $(modprobe -S $kernel -D $module | sed -n 's/^insmod //p'); do
     name=${file##*/}
     [ -e /ir/m/$name ] || { cp $file /ir/m/; loads="$loads $name"; }
