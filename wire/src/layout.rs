@@ -251,7 +251,7 @@ mod tests {
         pair: (i32, bool),
         time: Duration,
         address: SocketAddr,
-        answers: Vec<Result<u16, Box<String>>>,
+        answers: Vec<Result<u16, Box<Kind>>>,
     }
 
     layout!(Whole { kinds, bytes, path, word, numbers, pair, time, address, answers });
@@ -266,7 +266,7 @@ mod tests {
             pair: (-1, true),
             time: Duration::from_millis(1500),
             address: "[::1]:5".parse().expect("an address"),
-            answers: vec![Ok(7), Err(Box::new("why".to_owned()))],
+            answers: vec![Ok(7), Err(Box::new(Kind::Pair(4, "why".to_owned())))],
         }
     }
 
