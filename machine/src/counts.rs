@@ -1,13 +1,18 @@
-//! What the kernel counts per user, outside of control groups: inotify, fanotify and namespaces (`/proc/sys/user`, namespaces(7)).
+//! What the kernel counts per user, outside of control groups: inotify, fanotify and namespaces (`/proc/sys/user`, namespaces(7)), pending
+//! signals and bytes of POSIX message queues (getrlimit(2)).
 //!
 //! What a process of a machine takes of these counts for its own user in the machine's user namespace, and for the host's root beside that,
 //! who has made the namespace. A namespace has no bounds of its own at first: one user of a machine could take all that the host's root has.
 //! So each of its users gets a share here, before a job's first stage. Nobody in a machine can raise it: that takes `CAP_SYS_RESOURCE`, which
 //! no process there has.
+//!
+//! Signals and queues have a bound of the whole namespace, since Linux 5.14: the soft limits of who makes it. The kernel compares it with the
+//! sum of the host's root and all machines, so that it is no machine's share, but what is left to the host.
 
 use crate::Trouble;
 use crate::places::MOUNTS;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nunbird_mounts::Leader;
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::{process, signals};
@@ -22,12 +27,19 @@ const BOUNDS: &str = "/proc/sys/user";
 const WRITABLE: &str = "proc/sys/user";
 /// A machine whose users have fewer instances of inotify(7) may fail to boot.
 const INSTANCES: (&str, u64) = ("max_inotify_instances", 32);
+/// A user in a machine can have so many signals pending, however many machines there may be.
+const SIGNALS: u64 = 64;
 /// The longest report of what could not be written.
 const LONGEST: u64 = 1024;
 
 /// The share of each user in a machine: a bound's name and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Shares(Vec<(String, u64)>);
+pub(crate) struct Shares {
+    /// Names and values of `/proc/sys/user`.
+    bounds: Vec<(String, u64)>,
+    /// Pending signals.
+    pub(crate) signals: u64,
+}
 
 impl Shares {
     /// Of half of what each user of the host may have, for so many machines at a time. The other half is the host's.
@@ -40,10 +52,11 @@ impl Shares {
             let value = text.trim().parse().map_err(|e| step(io::Error::other(e)))?;
             bounds.push((entry.file_name().to_string_lossy().into_owned(), value));
         }
-        Self::of(bounds, machines).map_err(Trouble::new)
+        let (_, signals) = getrlimit(Resource::RLIMIT_SIGPENDING).map_err(|e| step(e.into()))?;
+        Self::of(bounds, signals, machines).map_err(Trouble::new)
     }
 
-    fn of(bounds: Vec<(String, u64)>, machines: u32) -> Result<Self, String> {
+    fn of(bounds: Vec<(String, u64)>, signals: u64, machines: u32) -> Result<Self, String> {
         let parts = 2 * u64::from(machines).max(1);
         let (instances, least) = INSTANCES;
         let known = bounds.iter().find(|(name, _)| name == instances).map_or(0, |(_, value)| *value);
@@ -55,12 +68,15 @@ impl Shares {
                 crate::places::IDS
             ));
         }
-        Ok(Shares(bounds.into_iter().map(|(name, value)| (name, (value / parts).max(1))).collect()))
+        Ok(Shares {
+            bounds: bounds.into_iter().map(|(name, value)| (name, (value / parts).max(1))).collect(),
+            signals: (signals / parts).max(SIGNALS),
+        })
     }
 
     /// Writes the shares as the bounds of the user namespace that this process is in, and reads them back.
     fn write(&self) -> io::Result<()> {
-        for (name, value) in &self.0 {
+        for (name, value) in &self.bounds {
             let path = Path::new(MOUNTS).join(WRITABLE).join(name);
             fs::write(&path, value.to_string())?;
             if fs::read_to_string(&path)?.trim() != value.to_string() {
@@ -69,6 +85,16 @@ impl Shares {
         }
         Ok(())
     }
+}
+
+/// Bounds the user namespace that this process is about to make, and itself, to half of the host's pending signals and bytes in POSIX
+/// message queues.
+pub(crate) fn leave_half_to_the_host() -> io::Result<()> {
+    for resource in [Resource::RLIMIT_SIGPENDING, Resource::RLIMIT_MSGQUEUE] {
+        let (_, hard) = getrlimit(resource)?;
+        setrlimit(resource, hard / 2, hard / 2)?;
+    }
+    Ok(())
 }
 
 /// The process that enters a machine's user namespace to set its bounds. It is made while its parent has one thread, and waits.
@@ -143,12 +169,13 @@ mod tests {
 
     #[test]
     fn a_machine_has_its_part_of_half_of_the_hosts_and_needs_as_many_instances_as_it_takes_to_boot() {
-        let Shares(shares) = Shares::of(bounds(128), 2).unwrap();
-        assert_eq!(shares.iter().map(|(_, value)| *value).collect::<Vec<_>>(), [32, 250, 1]);
-        let why = Shares::of(bounds(128), 3).unwrap_err();
+        let shares = Shares::of(bounds(128), 1000, 2).unwrap();
+        assert_eq!(shares.bounds.iter().map(|(_, value)| *value).collect::<Vec<_>>(), [32, 250, 1]);
+        assert_eq!(shares.signals, 250);
+        let why = Shares::of(bounds(128), 1000, 3).unwrap_err();
         assert!(why.contains("is 128, and 3 machines at a time need 192"), "{why}");
-        Shares::of(bounds(4096), 64).unwrap();
-        Shares::of(bounds(4095), 64).unwrap_err();
-        Shares::of(Vec::new(), 1).unwrap_err();
+        assert_eq!(Shares::of(bounds(4096), 1000, 64).unwrap().signals, 64);
+        Shares::of(bounds(4095), 1000, 64).unwrap_err();
+        Shares::of(Vec::new(), 1000, 1).unwrap_err();
     }
 }

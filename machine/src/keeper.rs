@@ -1,7 +1,7 @@
 //! The process that keeps a machine: its mount namespace has the machine's file systems, and systemd-nspawn is its child. When it ends, the
 //! kernel ends systemd-nspawn; the machine itself ends with its control groups.
 
-use crate::counts::{Setter, Shares};
+use crate::counts::{self, Setter, Shares};
 use crate::ids::Range;
 use crate::places::MOUNTS;
 use crate::state::{Note, machine_name};
@@ -102,7 +102,7 @@ fn boot(kept: &mut Kept<'_>, parent: i32, console: &Console) -> Result<(Child, L
     let socket = Path::new(MOUNTS).join("notify");
     let notified = UnixDatagram::bind(&socket).map_err(Trouble::of("a socket"))?;
     let (read, write) = io::pipe().map_err(Trouble::of("pipe"))?;
-    let words = words(&kept.machine, &kept.range, &machine_name(kept.decision), &placed);
+    let words = words(kept, &machine_name(kept.decision), &placed);
     let environment = [
         c"PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
         c"LC_ALL=C".to_owned(),
@@ -226,7 +226,8 @@ fn open_as_user(path: &Path, account: &MachineAccount) -> io::Result<OwnedFd> {
     opened
 }
 
-fn words(machine: &Machine, range: &Range, name: &str, placed: &[Placed]) -> Vec<CString> {
+fn words(kept: &Kept<'_>, name: &str, placed: &[Placed]) -> Vec<CString> {
+    let (machine, range) = (&kept.machine, &kept.range);
     let mut words: Vec<OsString> = [
         "systemd-nspawn",
         "--quiet",
@@ -247,6 +248,8 @@ fn words(machine: &Machine, range: &Range, name: &str, placed: &[Placed]) -> Vec
     words.push(format!("--directory={MOUNTS}/root").into());
     words.push(format!("--machine={name}").into());
     words.push(format!("--private-users={}:{}", range.first, range.size).into());
+    // In place of the kernel's first ones, which systemd-nspawn gives a machine.
+    words.push(format!("--rlimit=SIGPENDING={}", kept.shares.signals).into());
     if machine.host_network {
         words.push("--resolv-conf=copy-host".into());
     } else {
@@ -296,6 +299,7 @@ fn become_nspawn(
     exec::place(&[])?;
     process::set_umask(0o022);
     process::default_signals()?;
+    counts::leave_half_to_the_host()?;
     exec::execute(program, words, environment)
 }
 

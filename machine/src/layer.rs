@@ -64,7 +64,10 @@ fn unit(range: &Range, machine: &Machine, account: &MachineAccount) -> String {
     let user = if machine.root { 0 } else { account.ids.uid };
     // By root of the machine, for which the tree's links are its own affair.
     let before = match machine.nested {
-        true => format!("ExecStartPre=-+/bin/sh /etc/nunbird-job/nested {user} {}\n", range.accounts),
+        true => {
+            let network = if machine.host_network { "host" } else { "private" };
+            format!("ExecStartPre=-+/bin/sh /etc/nunbird-job/nested {user} {} {network}\n", range.accounts)
+        }
         false => String::new(),
     };
     format!(

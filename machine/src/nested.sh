@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs before the agent in a machine with `nested = true`, as root of the machine: it gives the account what rootless Podman and Buildah need.
-# The arguments are the account's uid and the first of the ids for containers. What fails is found by who uses it.
-uid=$1 first=$2
+# The arguments are the account's uid, the first of the ids for containers, and `private` or `host`, the network. What fails is found by who uses it.
+uid=$1 first=$2 network=$3
 account=$(getent passwd "$uid") || exit
 name=${account%%:*}
 for file in /etc/subuid /etc/subgid; do
@@ -38,5 +38,6 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 END
 
-# As udev has it on hosts: to make a network device takes rights over a network namespace.
-chmod 666 /dev/net/tun
+# The machine's own node, which has the mode of the host's. To make a network device takes rights over a network namespace, and a device that
+# is there could be opened: in a network of the machine's own there is none of the host's.
+[ "$network" = host ] || chmod 666 /dev/net/tun
