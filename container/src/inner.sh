@@ -23,5 +23,8 @@ code=$?
 umask 077
 begun=no
 [ -s @DIRECTORY@/script ] && begun=yes
-printf 'code %s\nbegun %s\nend %s\n' "$code" "$begun" @NONCE@ 1<>@DIRECTORY@/record || exit 75
+printf 'code %s\nbegun %s\nend %s\n' "$code" "$begun" @NONCE@ 1<>@DIRECTORY@/record || {
+  echo 'nunbird: cannot note how the script ended' >&2
+  exit 75
+}
 exit "$code"

@@ -157,8 +157,8 @@ fn cause(errors: &str, begun: bool) -> (&'static str, &'static str) {
             "remove files of yours there, or ask the administrators for a larger quota",
         );
     }
-    // The shell does not say which error it was.
-    if begun && has(&["printf: I/O error", "printf: write error"]) {
+    // The shells do not say which error it was.
+    if begun && has(&["nunbird: cannot note how the script ended"]) {
         return (
             "the end of the script could not be noted: the disk is full or broken, or the account's quota on it is used up",
             "free some space, ask for a larger quota, or report it to the administrators",
