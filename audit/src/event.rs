@@ -2,7 +2,7 @@
 //!
 //! No field is ever a secret: there is none that could hold a token, a variable's value or a script's text.
 
-use nunbird_handover::{Amounts, Engine, JobLimits, JobSpec, RuleRef, Summary};
+use nunbird_handover::{Amounts, Engine, JobLimits, JobSpec, Moment, RuleRef, Summary};
 use nunbird_sys::clock;
 use nunbird_unprivileged::process;
 use serde::{Serialize, Serializer};
@@ -301,7 +301,7 @@ impl<'a> Event<'a> {
         Event {
             schema: SCHEMA,
             time,
-            timestamp: rfc3339(time),
+            timestamp: Moment::of(time).rfc3339(),
             outcome,
             decision_id: call.decision_id,
             host: process::short_host_name(),
@@ -384,44 +384,5 @@ fn job(record: &JobSpec) -> Job<'_> {
         user_id: record.identity.user_id,
         identity_source: &record.identity_source,
         claims: None,
-    }
-}
-
-/// Seconds since the epoch as RFC 3339 has them, in UTC.
-///
-/// The calendar is the proleptic Gregorian one, whose 400 years have 146,097 days.
-pub(crate) fn rfc3339(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Years that begin in March put the leap day at their end.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * day + 2) / 153;
-    let day = day - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::rfc3339;
-
-    #[test]
-    fn seconds_become_the_calendars_date() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (951_868_800, "2000-03-01T00:00:00Z"),
-            (1_709_164_800, "2024-02-29T00:00:00Z"),
-            (1_767_225_599, "2025-12-31T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-            (253_402_300_799, "9999-12-31T23:59:59Z"),
-        ] {
-            assert_eq!(rfc3339(seconds), text);
-        }
     }
 }

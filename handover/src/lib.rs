@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod calendar;
 mod container;
 mod containers;
 mod kept;
@@ -22,6 +23,7 @@ mod spec;
 mod summary;
 
 pub use batch::{Batch, BatchPlan, DEFAULT_STAGES, Rules, SCHEDULERS, Scheduler, UserText};
+pub use calendar::Moment;
 pub use container::{
     Bind, CONTAINER_STAGES, CacheBounds, Container, Credential, CredentialHelper, CredentialHelpers,
     Credentials, ENGINES, Engine, Gpu, Image, MACHINES, MachineTree, PullPolicy, Service,

@@ -5,7 +5,7 @@
 //! containers, as that of every job. Afterwards nothing runs; later clean-ups and the sweep remove the directory when its time is over.
 
 use crate::build_directories;
-use nunbird_handover::{Handover, Untrusted};
+use nunbird_handover::{Handover, Moment, Untrusted};
 use nunbird_stage::directory::Directory;
 use nunbird_stage::print_message;
 use nunbird_sys::clock;
@@ -31,7 +31,7 @@ pub(crate) fn keep(handover: &Handover, stage: &str) {
         Ok(until) => print_message(&format!(
             "the files of this job stay for {}, until {} UTC; on {}, as {}: {}",
             duration(seconds),
-            minute(until),
+            Moment::of(until).to_the_minute(),
             short_host_name(),
             Untrusted(&handover.account.name),
             command(handover)
@@ -73,33 +73,15 @@ fn duration(seconds: u64) -> String {
     }
 }
 
-/// Date and time of day in UTC, to the minute. The calendar is the proleptic Gregorian one, whose 400 years have 146,097 days.
-fn minute(seconds: u64) -> String {
-    // Years that begin in March put the leap day at their end.
-    let days = seconds / 86_400 + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * day + 2) / 153;
-    let day = day - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", seconds % 86_400 / 3600, seconds % 3600 / 60)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{duration, minute};
+    use super::duration;
 
     #[test]
-    fn durations_and_times_are_short() {
+    fn durations_are_short() {
         assert_eq!(
             [45, 60, 90, 3600, 5400, 172_800, 180_000].map(duration),
             ["45 s", "1 min", "1 min 30 s", "1 h", "1 h 30 min", "2 d", "2 d 2 h"]
-        );
-        assert_eq!(
-            [951_782_399, 951_782_400, 951_868_800, 1_700_000_000].map(minute),
-            ["2000-02-28 23:59", "2000-02-29 00:00", "2000-03-01 00:00", "2023-11-14 22:13"]
         );
     }
 }
