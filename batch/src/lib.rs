@@ -50,7 +50,7 @@ use nunbird_stage::{StageError, StageResult, Timeouts, command, print_message, t
 use nunbird_sys::process::set_umask;
 use nunbird_unprivileged::waiting::LONG;
 use options::Arguments;
-use outcome::{Ending, RunnerStatus, StageOutcome};
+use outcome::{By, Ending, RunnerStatus, StageOutcome};
 use query_state::QueryState;
 use shared::Shared;
 use stage::{Intent, Stage, file_name};
@@ -400,7 +400,11 @@ fn report(ending: &Ending, exit_code: Option<&File>) -> Result<StageResult, Stag
     match ending.verdict.verdict() {
         Some(StageResult::BuildFailure) if ending.code != 0 => {
             report_exit_code(exit_code, ending.code)?;
-            Ok(StageResult::ScriptFailed)
+            Ok(match ending.by {
+                By::Itself => StageResult::ScriptFailed,
+                By::Runner => StageResult::Cancelled,
+                By::Nothing => StageResult::BuildFailure,
+            })
         }
         Some(verdict) => Ok(verdict),
         None => Err(StageError::sentence(&ending.text)),

@@ -76,6 +76,22 @@ pub(crate) struct Ending {
     pub(crate) text: String,
     /// Whether the scheduler's job is known to have ended.
     pub(crate) over: bool,
+    /// What has ended the script.
+    #[serde(default)]
+    pub(crate) by: By,
+}
+
+/// What has ended a script.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum By {
+    /// Nothing: it did not begin, or that is unknown.
+    #[default]
+    Nothing,
+    /// Itself, or the scheduler and the kernel, as at a limit.
+    Itself,
+    /// The runner.
+    Runner,
 }
 
 impl Ending {
@@ -136,7 +152,12 @@ impl StageOutcome {
                 | StageOutcome::StartedTwice(_)
                 | StageOutcome::Rejected(_)
         );
-        Ending { verdict, code, text, over }
+        let by = match self {
+            StageOutcome::Failed(_) | StageOutcome::Killed(..) => By::Itself,
+            StageOutcome::Cancelled(CancelReason::Requested) => By::Runner,
+            _ => By::Nothing,
+        };
+        Ending { verdict, code, text, over, by }
     }
 
     /// The same as one word.

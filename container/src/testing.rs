@@ -85,5 +85,6 @@ pub(crate) fn handover() -> Handover {
         credential_helpers: Vec::new(),
         site: SiteRules::default(),
         expires_at: u64::MAX,
+        timed_out: false,
     }
 }

@@ -101,6 +101,7 @@ impl Setting<'_> {
             exit_code_file: false,
             batch: None,
             expires_at: now.saturating_add(container.pull_timeout).saturating_add(SLACK),
+            timed_out: false,
             container: Some(container),
             credentials: nunbird_handover::Credentials::default(),
             credential_helpers: Vec::new(),

@@ -92,7 +92,9 @@ fn launch(call: &Call<'_>, stage: &Stage) -> Result<Launch, Refusal> {
         (Task::Run(stage), Some(batch)) => batch.submits(stage),
         _ => false,
     };
+    let timed_out = matches!(task, Task::Cleanup) && has_timed_out(call, spec);
     let mut handover = handover(spec, task, batch, stage.exit_codes, stage.exit_code_file);
+    handover.timed_out = timed_out;
     images::fill(call, &mut handover)?;
     let message = self::message(&handover, submits);
     handover.credentials.0.iter_mut().for_each(registries::forget);
@@ -139,6 +141,7 @@ pub(crate) fn handover(
         credential_helpers: Vec::new(),
         site: spec.site.clone(),
         expires_at: spec.expires_at,
+        timed_out: false,
     }
 }
 
@@ -158,6 +161,29 @@ fn batch(call: &Call<'_>, spec: &JobSpec, task: &Task) -> Result<Option<Batch>, 
         Refusal::denied(Code::Variable, message, detail)
     })?;
     Ok(Some(batch))
+}
+
+/// How long before the end of a job's time its end counts as that of its time: gitlab-runner's clock starts before `config`.
+const BEFORE_TIMEOUT: u64 = 60;
+
+/// Whether the job that is cleaned up has ended because its time was over. gitlab-runner ends a script for that as for a cancelled job, and names
+/// the cause in `CI_JOB_STATUS` only where `RUNNER_SCRIPT_TIMEOUT` was the limit: at that of the whole job it says `failed`, or nothing new.
+/// The user can set both variables: all that depends on it is whether files of theirs are kept that they have asked to be kept.
+fn has_timed_out(call: &Call<'_>, spec: &JobSpec) -> bool {
+    if spec.site.keep.is_none() {
+        return false;
+    }
+    let variable = |name: &str| call.monitor.variable(name).ok().flatten();
+    let is_over = || {
+        let seconds: u64 = variable("CI_JOB_TIMEOUT")?.parse().ok()?;
+        let end = spec.admitted_at.saturating_add(seconds);
+        Some(clock::now().ok()?.saturating_add(BEFORE_TIMEOUT) >= end)
+    };
+    match variable("CI_JOB_STATUS").as_deref() {
+        Some("timedout") => true,
+        Some("failed" | "running") => is_over().unwrap_or(false),
+        _ => false,
+    }
 }
 
 /// SHA-256 of the script, in hexadecimal. It is a sealed copy: these bytes are the ones that run.

@@ -88,6 +88,7 @@ fn launcher(
         credential_helpers: Vec::new(),
         site: SiteRules { upkeep: directories.upkeep.clone(), ..SiteRules::default() },
         expires_at: call.start.now.0,
+        timed_out: false,
     };
     Ok(Tidying {
         account: account.name.clone(),

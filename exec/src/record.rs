@@ -179,6 +179,7 @@ impl Record {
             credential_helpers: Vec::new(),
             site: nunbird_handover::SiteRules::default(),
             expires_at: 9,
+            timed_out: false,
         };
         let from = Origins {
             layers: &Variables::default(),

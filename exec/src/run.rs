@@ -296,6 +296,7 @@ impl ByHand<'_> {
             credential_helpers: Vec::new(),
             site: self.site.as_ref().map(Site::rules).unwrap_or_default(),
             expires_at: in_a_month(),
+            timed_out: false,
         })
     }
 }

@@ -27,7 +27,7 @@ impl Kept {
     /// Of a job that is being cleaned up.
     #[must_use]
     pub fn of(job: &Handover, since: u64, until: u64) -> Self {
-        let mut job = job.clone();
+        let mut job = Handover { timed_out: false, ..job.clone() };
         // Neither is in the message of a clean-up.
         job.credentials = crate::Credentials::default();
         for service in job.container.iter_mut().flat_map(|container| &mut container.services) {

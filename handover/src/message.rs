@@ -58,6 +58,9 @@ pub struct Handover {
     pub site: SiteRules,
     /// Seconds since the epoch after which no stage but `cleanup` runs.
     pub expires_at: u64,
+    /// Whether the job has ended because its time was over; in [`Task::Cleanup`] alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timed_out: bool,
 }
 
 /// The stage of gitlab-runner's custom executor that the launcher serves.
@@ -258,6 +261,7 @@ pub(crate) mod tests {
             credential_helpers: Vec::new(),
             site: SiteRules::default(),
             expires_at: 9,
+            timed_out: false,
         }
     }
 

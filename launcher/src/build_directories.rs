@@ -206,11 +206,15 @@ impl<'a> SlotDirectories<'a> {
         self.files.replace(&name, &format!(".{name}.new"), &serde_json::to_vec(note)?)
     }
 
-    /// The end of a job that has a directory of its own: it is kept where the script has failed, and goes where not.
+    /// The end of a job that has a directory of its own: it is kept where the script has failed or the job's time was over, and goes where not.
     fn release_own(&self, root: &Directory, handover: &Handover) -> Result<(), StageError> {
         let failed = |e: io::Error| self.trouble("cannot record the end of the job in", &e);
         let now = clock::now().map_err(failed)?;
         let mut kept = self.note(self.name).map_err(failed)?.and_then(|note| note.kept_after(now));
+        // The runner has ended its script, so that nothing has said how long it stays.
+        if handover.timed_out {
+            kept = kept.or(handover.site.keep.map(|seconds| now.saturating_add(seconds)));
+        }
         if kept.is_some()
             && let Err(trouble) = credentials::strip_git_configs(root, &handover.workspace)
         {

@@ -64,13 +64,13 @@ pub(crate) fn run(
     }
     if end == JobEnd::Abandoned {
         report_abandoned();
-        return Ok(StageResult::BuildFailure);
+        return Ok(StageResult::Cancelled);
     }
     child.wait().map_err(internal("cannot determine how the job ended"))?;
     let record = match entered.end(&supervisor.last_errors()) {
         StageEnd::Recorded(record) => record,
         StageEnd::Unserved => return Ok(StageResult::BuildFailure),
-        StageEnd::Unrecorded(_) if end == JobEnd::Cancelled => return Ok(StageResult::BuildFailure),
+        StageEnd::Unrecorded(_) if end == JobEnd::Cancelled => return Ok(StageResult::Cancelled),
         StageEnd::Unrecorded(trouble) => return Err(trouble),
     };
     if !record.begun && end == JobEnd::OfItself {
@@ -81,13 +81,13 @@ pub(crate) fn run(
             Untrusted(&handover.account.name)
         ));
     }
-    match record.code {
-        0 if record.begun && end == JobEnd::OfItself => Ok(StageResult::Success),
-        0 => Ok(StageResult::BuildFailure),
-        code => {
-            report_exit_code(exit_code.as_ref(), code)?;
-            let by_itself = record.begun && end == JobEnd::OfItself;
-            Ok(if by_itself { StageResult::ScriptFailed } else { StageResult::BuildFailure })
-        }
+    if record.code != 0 {
+        report_exit_code(exit_code.as_ref(), record.code)?;
     }
+    Ok(match (end, record.code) {
+        (JobEnd::Cancelled | JobEnd::Abandoned, _) => StageResult::Cancelled,
+        (JobEnd::OfItself, 0) if record.begun => StageResult::Success,
+        (JobEnd::OfItself, code) if record.begun && code != 0 => StageResult::ScriptFailed,
+        (JobEnd::OfItself, _) => StageResult::BuildFailure,
+    })
 }

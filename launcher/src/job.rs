@@ -71,7 +71,7 @@ pub(crate) fn run(
     }
     if end == JobEnd::Abandoned {
         report_abandoned();
-        return Ok(StageResult::BuildFailure);
+        return Ok(StageResult::Cancelled);
     }
     let status = child.wait().map_err(internal("cannot determine how the job ended"))?;
     verdict(handover, status, end, has_begun(begun), exit_code)
@@ -178,7 +178,7 @@ fn verdict(
             }
         }
     }
-    Ok(StageResult::BuildFailure)
+    Ok(if end == JobEnd::OfItself { StageResult::BuildFailure } else { StageResult::Cancelled })
 }
 
 /// As a shell counts: 128 plus the signal number.

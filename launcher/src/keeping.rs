@@ -1,8 +1,9 @@
 //! What a failed script leaves stays for a time, where the site lets users ask for it and the job did (`NUNBIRD_KEEP`).
 //!
 //! The job has a build directory of its own then, which no later job uses. When the script fails, its note says how long it stays, and the
-//! job log has the command that opens a prompt there. The clean-up ends all processes of the job and removes its file variables, credentials and
-//! containers, as that of every job. Afterwards nothing runs; later clean-ups and the sweep remove the directory when its time is over.
+//! job log has the command that opens a prompt there. The files of a job whose time was over stay as well, from its clean-up on. The clean-up
+//! ends all processes of the job and removes its file variables, credentials and containers, as that of every job. Afterwards nothing runs;
+//! later clean-ups and the sweep remove the directory when its time is over.
 
 use crate::build_directories;
 use nunbird_handover::{Handover, Moment, Untrusted};
@@ -15,10 +16,7 @@ use std::path::Path;
 
 /// Keeps the build directory of a job whose script has failed in this stage, if it is to be kept.
 pub(crate) fn keep(handover: &Handover, stage: &str) {
-    // The user's script by its two names.
-    let Some(seconds) = handover.site.keep.filter(|_| matches!(stage, "build_script" | "step_script")) else {
-        return;
-    };
+    let Some(seconds) = handover.site.keep.filter(|_| is_users(stage)) else { return };
     let workspace = &handover.workspace;
     let noted = clock::now().map_err(|e| e.to_string()).and_then(|now| {
         let until = now.saturating_add(seconds);
@@ -29,15 +27,35 @@ pub(crate) fn keep(handover: &Handover, stage: &str) {
     });
     match noted {
         Ok(until) => print_message(&format!(
-            "the files of this job stay for {}, until {} UTC; on {}, as {}: {}",
+            "the files of this job stay for {}, until {} UTC; {}",
             duration(seconds),
             Moment::of(until).to_the_minute(),
-            short_host_name(),
-            Untrusted(&handover.account.name),
-            command(handover)
+            entrance(handover)
         )),
         Err(why) => print_message(&format!("the files of this job cannot be kept: {why}")),
     }
+}
+
+/// Says of a script that the runner has ended how its files are entered if they are kept. Only the clean-up sees whether the job's time was over,
+/// or its user has cancelled it, and nothing that the clean-up prints is in the job log.
+pub(crate) fn announce(handover: &Handover, stage: &str) {
+    let Some(seconds) = handover.site.keep.filter(|_| is_users(stage)) else { return };
+    print_message(&format!(
+        "if the job's time was over, its files stay for {}; {}",
+        duration(seconds),
+        entrance(handover)
+    ));
+}
+
+/// The user's script by its two names.
+fn is_users(stage: &str) -> bool {
+    matches!(stage, "build_script" | "step_script")
+}
+
+/// Where, as whom and by which command the files are entered.
+fn entrance(handover: &Handover) -> String {
+    let (host, account) = (short_host_name(), Untrusted(&handover.account.name));
+    format!("on {host}, as {account}: {}", command(handover))
 }
 
 fn command(handover: &Handover) -> String {

@@ -83,7 +83,9 @@ fn serve(timeouts: Timeouts) -> u8 {
     let codes = inherited.handover.exit_codes;
     match stage(inherited, timeouts) {
         Ok(StageResult::Success) => 0,
-        Ok(StageResult::BuildFailure | StageResult::ScriptFailed) => codes.build_failure,
+        Ok(StageResult::BuildFailure | StageResult::Cancelled | StageResult::ScriptFailed) => {
+            codes.build_failure
+        }
         Err(trouble) => {
             print_message(&trouble.to_string());
             codes.system_failure
@@ -111,8 +113,10 @@ fn stage(inherited: Inherited, timeouts: Timeouts) -> Result<StageResult, StageE
                 }
                 None => job::run(&handover, stage, script, exit_code, timeouts),
             };
-            if matches!(result, Ok(StageResult::ScriptFailed)) {
-                keeping::keep(&handover, stage);
+            match result {
+                Ok(StageResult::ScriptFailed) => keeping::keep(&handover, stage),
+                Ok(StageResult::Cancelled) => keeping::announce(&handover, stage),
+                _ => {}
             }
             result
         }

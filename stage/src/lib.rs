@@ -60,8 +60,10 @@ impl Default for Timeouts {
 pub enum StageResult {
     /// The stage succeeded.
     Success,
-    /// The script was cancelled, or did not run for a reason of the user's.
+    /// The script did not run, for a reason of the user's.
     BuildFailure,
+    /// The runner has ended the script: its user has cancelled the job, or the job's time was over.
+    Cancelled,
     /// The script failed by itself.
     ScriptFailed,
 }

@@ -159,6 +159,7 @@ fn of_root(spec: &JobSpec) -> String {
         credential_helpers: Vec::new(),
         site: spec.site.clone(),
         expires_at: spec.expires_at,
+        timed_out: false,
     };
     String::from_utf8(handover.message().expect("a message")).expect("JSON")
 }

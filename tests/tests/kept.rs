@@ -2,7 +2,7 @@
 
 use crate::sweep::{action, items, sweep};
 use nunbird_tests::needs;
-use nunbird_tests::runner::{Session, StageOutcome};
+use nunbird_tests::runner::{Cancel, Session, StageOutcome};
 use nunbird_tests::world::{Exit, Finished, Privilege, World, copy_executable, under_test};
 use serde_json::Value;
 use std::fs;
@@ -160,6 +160,32 @@ fn what_a_failed_script_leaves_is_kept_for_its_owner_until_its_time_is_over(priv
     let last = next(7101);
     assert!(last.log.contains("it is not kept any longer"), "{}", last.log);
     assert_eq!(names(&world), [".000.job", "000"], "{privilege:?}");
+}
+
+#[needs(root, in_each = Privilege::ALL)]
+fn a_job_that_its_time_limit_ends_is_kept_and_one_that_is_cancelled_is_not(privilege: Privilege) {
+    let world = world_with(privilege, "keep = \"30m\"");
+    for (id, how, timeout, is_kept) in [
+        (7401, Cancel::Gracefully, "5", false),
+        (7402, Cancel::AtOnce, "3600", false),
+        (7403, Cancel::Timeout, "5", true),
+    ] {
+        let job = world.job().id(id).with_repository().variable("NUNBIRD_KEEP", "30m");
+        let job =
+            job.variable("CI_JOB_TIMEOUT", timeout).script("echo made >made; echo wait''ing; sleep 3224");
+        let log = job.cancel_when("build_script", "waiting", how).run().log();
+        let said = log
+            .lines()
+            .find(|line| line.contains("if the job's time was over, its files stay for 30 min; on "));
+        let path =
+            said.and_then(|line| line.rsplit(' ').next()).unwrap_or_else(|| panic!("{privilege:?}: {log}"));
+        let left = names(&world);
+        assert_eq!(left.contains(&format!("site-{id}")), is_kept, "{privilege:?} {id}: {left:?}\n{log}");
+        if is_kept {
+            let inside = enter(&world, "alice", path, "cat made; echo \"[$CI_JOB_STATUS]\"\\n");
+            assert!(inside.stdout.contains("made\n[failed]\n"), "{}{}", inside.stdout, inside.stderr);
+        }
+    }
 }
 
 #[needs(root)]

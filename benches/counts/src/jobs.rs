@@ -193,6 +193,7 @@ pub(crate) fn handover(variables: usize) -> Work {
             credential_helpers: Vec::new(),
             site: spec.site.clone(),
             expires_at: spec.expires_at,
+            timed_out: false,
         };
         assert!(black_box(&handover).launch_environment().is_ok());
         let bytes = handover.to_bytes().expect("a message");

@@ -266,6 +266,7 @@ fn handover(home: &Path, uid: u32, gid: u32) -> Handover {
         credential_helpers: Vec::new(),
         site: SiteRules::default(),
         expires_at: u64::MAX,
+        timed_out: false,
     }
 }
 

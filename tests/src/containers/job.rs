@@ -164,5 +164,6 @@ fn handover(person: &Person<'_>, number: u32, engine: &str, image: Option<&str>)
         credential_helpers: Vec::new(),
         site: SiteRules::default(),
         expires_at: u64::MAX,
+        timed_out: false,
     }
 }

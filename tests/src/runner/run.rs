@@ -96,7 +96,12 @@ fn build(session: &mut Session<'_>, stages: &mut Vec<StageOutcome>) -> Status {
     let mut result = sources.clone();
     if sources.is_ok() {
         result = call(session, "build_script");
-        session.set_status(if result.is_ok() { "success" } else { "failed" });
+        // Where the job's time is over, the runner sees a script that has failed.
+        session.set_status(match (&result, job.canceller.cancelled()) {
+            (_, Some(Cancel::Gracefully)) => "canceled",
+            (Ok(()), _) => "success",
+            (Err(_), _) => "failed",
+        });
         let goes_on = !matches!(result, Err((_, false)));
         if goes_on && !job.after_script.is_empty() {
             // Its failure never fails the job.

@@ -313,5 +313,6 @@ fn handover(person: &Person, path: &str, number: u64, batch: Batch) -> Handover 
         credential_helpers: Vec::new(),
         site: SiteRules::default(),
         expires_at: u64::MAX,
+        timed_out: false,
     }
 }
