@@ -267,7 +267,7 @@ fn every_test_that_the_documents_name_exists() {
         }
     }
     let mut named = 0;
-    for document in ["docs/operation.md", "docs/cve-ledger.md"] {
+    for document in ["docs/operation.md", "docs/cve-ledger.md", "docs/from-other-drivers.md"] {
         let text = fs::read_to_string(root.join(document)).expect("a document");
         for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
             if word.matches('_').count() >= 4 {
@@ -300,4 +300,33 @@ fn every_row_of_the_ledger_names_a_test_or_the_reason_why_there_is_none() {
     for number in 1..=48 {
         assert!(rows.contains(&format!("P{number}")), "P{number} has no row");
     }
+}
+
+#[test]
+fn every_feature_of_the_other_drivers_has_a_test_or_the_reason_why_it_is_not_here() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let text = fs::read_to_string(root.join("docs/from-other-drivers.md")).expect("the page");
+    let mut counts = Vec::new();
+    for table in text.split("\n## ").skip(1) {
+        let rows = table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| feature "));
+        let mut count = 0;
+        for (row, number) in rows.zip(1..) {
+            assert!(row.starts_with(&format!("| {number}. ")), "{row}");
+            for cell in row.trim_matches('|').split(" | ").skip(1).map(str::trim) {
+                // The test above looks whether it exists.
+                let names_one = cell
+                    .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                    .any(|word| word.matches('_').count() >= 4);
+                let is_told = match cell.split([' ', ',', ':']).next() {
+                    Some("yes") => names_one,
+                    Some("no") => cell.starts_with("no, because "),
+                    _ => false,
+                };
+                assert!(is_told, "{cell}: neither `yes` with a test nor `no, because`");
+            }
+            count = number;
+        }
+        counts.push(count);
+    }
+    assert_eq!(counts, [19, 14]);
 }
