@@ -67,17 +67,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", requires = "as_rule", default_value = nunbird_policy::DEFAULT_CONFIGURATION, value_hint = ValueHint::FilePath)]
     pub(crate) configuration: PathBuf,
 
-    /// Variables of yours, a line NAME=value or `file NAME=PATH` each; no other account may read the file
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) variables: Option<PathBuf>,
-
-    /// One variable, over those of the file; other users of this host see the command line
-    #[arg(long = "variable", value_name = "NAME=VALUE")]
-    pub(crate) variable: Vec<String>,
-
-    /// One variable whose value is the path of a private copy of this file, as GitLab's of type File
-    #[arg(long = "file-variable", value_name = "NAME=PATH")]
-    pub(crate) file_variable: Vec<String>,
+    #[command(flatten)]
+    pub(crate) own: Own,
 
     /// Copy the job's artifacts into this directory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -95,10 +86,6 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) keep: bool,
 
-    /// Where copies of the tree are made, in place of ~/.nunbird; nodes of a scheduler must see it
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) directory: Option<PathBuf>,
-
     /// Run without an `include:` of another project or host, which cannot be had offline
     #[arg(long)]
     pub(crate) ignore_remote_includes: bool,
@@ -112,13 +99,33 @@ pub(crate) struct Arguments {
     pub(crate) man: bool,
 }
 
+/// What the user gives to a job and to a prompt alike.
+#[derive(Debug, Args)]
+pub(crate) struct Own {
+    /// Variables of yours, a line NAME=value or `file NAME=PATH` each; no other account may read the file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) variables: Option<PathBuf>,
+
+    /// One variable, over those of the file; other users of this host see the command line
+    #[arg(long = "variable", value_name = "NAME=VALUE")]
+    pub(crate) variable: Vec<String>,
+
+    /// One variable whose value is the path of a private copy of this file, as GitLab's of type File
+    #[arg(long = "file-variable", value_name = "NAME=PATH")]
+    pub(crate) file_variable: Vec<String>,
+
+    /// Where copies of the tree are made, in place of ~/.nunbird; nodes of a scheduler must see it
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: Option<PathBuf>,
+}
+
 /// What is no job.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Open a prompt in what `--keep` has left of a job, list what there is, or remove it
     ///
     /// The prompt has the job's variables and directory, on this host or in a new container of the job's image. Nothing of the job runs
-    /// meanwhile.
+    /// meanwhile. A file that `--variables` names counts in place of the one that the job had.
     Enter(Enter),
 }
 
@@ -137,21 +144,8 @@ pub(crate) struct Enter {
     #[arg(long, requires = "what", conflicts_with_all = ["variables", "variable", "file_variable"])]
     pub(crate) remove: bool,
 
-    /// Variables of yours, in place of the file that the job had
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) variables: Option<PathBuf>,
-
-    /// One variable more, over all others
-    #[arg(long = "variable", value_name = "NAME=VALUE")]
-    pub(crate) variable: Vec<String>,
-
-    /// One file variable more
-    #[arg(long = "file-variable", value_name = "NAME=PATH")]
-    pub(crate) file_variable: Vec<String>,
-
-    /// Where the job's copy was made, in place of ~/.nunbird
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) own: Own,
 }
 
 /// The same as a value, for the man page and completions.

@@ -34,7 +34,7 @@ use std::path::Path;
 /// For everything that opens no prompt.
 pub(crate) fn run(words: &Enter) -> Result<u8, Failure> {
     let account = surroundings::account()?;
-    let data_dir = data_dir(words.directory.as_deref(), &account)?;
+    let data_dir = data_dir(words.own.directory.as_deref(), &account)?;
     if words.list {
         return list(&data_dir);
     }
@@ -219,19 +219,19 @@ fn remove(found: &Kept) -> Result<u8, Failure> {
 
 /// What the user gives now, over what the job had.
 fn given(words: &Enter, record: &Record) -> Result<Given, Failure> {
-    let file = words.variables.as_ref().or(record.variables_file.as_ref());
+    let file = words.own.variables.as_ref().or(record.variables_file.as_ref());
     let of_file = match file.map(|file| secrets::file(file)) {
         None => Given::default(),
         Some(Ok(given)) => given,
         // The job's own may have gone since.
-        Some(Err(failure)) if words.variables.is_none() => {
+        Some(Err(failure)) if words.own.variables.is_none() => {
             say(&format!("remark: the variables of the job's file are not set: {failure}"));
             Given::default()
         }
         Some(Err(failure)) => return Err(failure),
     };
     let mut given = record.given(&of_file);
-    given.add(&Given::of_command_line(&words.variable, &words.file_variable)?);
+    given.add(&Given::of_command_line(&words.own.variable, &words.own.file_variable)?);
     Ok(given)
 }
 
@@ -337,8 +337,8 @@ fn of_gitlab(
             Failure::new(what).help("run the job again, with a longer NUNBIRD_KEEP if your site allows it")
         );
     }
-    let mut given = words.variables.as_deref().map_or_else(|| Ok(Given::default()), secrets::file)?;
-    given.add(&Given::of_command_line(&words.variable, &words.file_variable)?);
+    let mut given = words.own.variables.as_deref().map_or_else(|| Ok(Given::default()), secrets::file)?;
+    given.add(&Given::of_command_line(&words.own.variable, &words.own.file_variable)?);
     given.check_files()?;
     let mut values = plain_variables(&kept.job);
     values.add(&given.variables);

@@ -49,8 +49,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         std::env::current_dir().map_err(|e| Failure::new(format!("cannot find this directory: {e}")))?;
     let tree = Tree::around(&here)?;
     let account = surroundings::account()?;
-    let of_command_line = Given::of_command_line(&arguments.variable, &arguments.file_variable)?;
-    let mut all_given = arguments.variables.as_deref().map_or_else(|| Ok(Given::default()), secrets::file)?;
+    let of_command_line = Given::of_command_line(&arguments.own.variable, &arguments.own.file_variable)?;
+    let mut all_given =
+        arguments.own.variables.as_deref().map_or_else(|| Ok(Given::default()), secrets::file)?;
     all_given.add(&of_command_line);
     let given = &all_given.variables;
     let predefined = predefined::of_project(&tree, &arguments.file, &account.name)?;
@@ -134,7 +135,7 @@ struct ByHand<'a> {
 impl ByHand<'_> {
     fn run(&self, instance: &Instance<'_>, predefined: &Variables, given: Givens<'_>) -> Result<u8, Failure> {
         let arguments = self.arguments;
-        let data_dir = data_dir(arguments.directory.as_deref(), &self.account)?;
+        let data_dir = data_dir(arguments.own.directory.as_deref(), &self.account)?;
         // Before the place is taken: what stops a job leaves nothing.
         let launcher = Launcher::beside_this_program()?;
         let decision_id = decision_id()?;
@@ -230,7 +231,7 @@ impl ByHand<'_> {
     }
 
     fn record(&self, job: &Job, handover: &Handover, given: Givens<'_>) -> Result<Record, Failure> {
-        let file = self.arguments.variables.as_deref().map(std::path::absolute).transpose();
+        let file = self.arguments.own.variables.as_deref().map(std::path::absolute).transpose();
         let file = file.map_err(|e| Failure::new(format!("cannot find this directory: {e}")))?;
         let from = Origins {
             layers: &job.layers,

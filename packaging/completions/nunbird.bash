@@ -55,7 +55,7 @@ _nunbird() {
             return 0
             ;;
         nunbird__subcmd__exec)
-            opts="-h -V --list --file --image --engine --no-container --executor --as-rule --configuration --variables --variable --file-variable --artifacts --committed --shell-on-failure --keep --directory --ignore-remote-includes --completions --man --help --version enter"
+            opts="-h -V --list --file --image --engine --no-container --executor --as-rule --configuration --variables --variable --file-variable --directory --artifacts --committed --shell-on-failure --keep --ignore-remote-includes --completions --man --help --version enter"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -130,14 +130,14 @@ _nunbird() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --artifacts)
+                --directory)
                     COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o plusdirs
                     fi
                     return 0
                     ;;
-                --directory)
+                --artifacts)
                     COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o plusdirs

@@ -36,8 +36,8 @@ complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and not __fish_see
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and not __fish_seen_subcommand_from enter" -l variables -d 'Variables of yours, a line NAME=value or `file NAME=PATH` each; no other account may read the file' -r -F
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and not __fish_seen_subcommand_from enter" -l variable -d 'One variable, over those of the file; other users of this host see the command line' -r
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and not __fish_seen_subcommand_from enter" -l file-variable -d 'One variable whose value is the path of a private copy of this file, as GitLab\'s of type File' -r
-complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and not __fish_seen_subcommand_from enter" -l artifacts -d 'Copy the job\'s artifacts into this directory' -r -f -a "(__fish_complete_directories)"
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and not __fish_seen_subcommand_from enter" -l directory -d 'Where copies of the tree are made, in place of ~/.nunbird; nodes of a scheduler must see it' -r -f -a "(__fish_complete_directories)"
+complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and not __fish_seen_subcommand_from enter" -l artifacts -d 'Copy the job\'s artifacts into this directory' -r -f -a "(__fish_complete_directories)"
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and not __fish_seen_subcommand_from enter" -l completions -d 'Print completions' -r -f -a "bash\t''
 elvish\t''
 fish\t''
@@ -53,10 +53,10 @@ complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and not __fish_see
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and not __fish_seen_subcommand_from enter" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and not __fish_seen_subcommand_from enter" -s V -l version -d 'Print version'
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and not __fish_seen_subcommand_from enter" -a "enter" -d 'Open a prompt in what `--keep` has left of a job, list what there is, or remove it'
-complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and __fish_seen_subcommand_from enter" -l variables -d 'Variables of yours, in place of the file that the job had' -r -F
-complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and __fish_seen_subcommand_from enter" -l variable -d 'One variable more, over all others' -r
-complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and __fish_seen_subcommand_from enter" -l file-variable -d 'One file variable more' -r
-complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and __fish_seen_subcommand_from enter" -l directory -d 'Where the job\'s copy was made, in place of ~/.nunbird' -r -f -a "(__fish_complete_directories)"
+complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and __fish_seen_subcommand_from enter" -l variables -d 'Variables of yours, a line NAME=value or `file NAME=PATH` each; no other account may read the file' -r -F
+complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and __fish_seen_subcommand_from enter" -l variable -d 'One variable, over those of the file; other users of this host see the command line' -r
+complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and __fish_seen_subcommand_from enter" -l file-variable -d 'One variable whose value is the path of a private copy of this file, as GitLab\'s of type File' -r
+complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and __fish_seen_subcommand_from enter" -l directory -d 'Where copies of the tree are made, in place of ~/.nunbird; nodes of a scheduler must see it' -r -f -a "(__fish_complete_directories)"
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and __fish_seen_subcommand_from enter" -l list -d 'Print what is kept, with its age and size'
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and __fish_seen_subcommand_from enter" -l remove -d 'Remove it, and open no prompt'
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec; and __fish_seen_subcommand_from enter" -s h -l help -d 'Print help (see more with \'--help\')'
