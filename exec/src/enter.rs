@@ -20,7 +20,7 @@ use crate::variables::{Values, Variables};
 use crate::{CANCELLED, NOT_RUN};
 use nix::sys::termios::{FlushArg, tcflush};
 use nunbird_handover::{
-    Account, Batch, CONTAINER_STAGES, Engine, Handover, MACHINES, Scheduler, Task, Untrusted,
+    Account, Batch, CONTAINER_STAGES, Container, Engine, Handover, MACHINES, Scheduler, Task, Untrusted,
 };
 use nunbird_stage::error::shown;
 use std::fs::File;
@@ -367,10 +367,12 @@ fn of_gitlab(
         }
         None => {}
     }
-    if kept.job.batch.is_some() {
-        without.push("the job's allocation has ended");
-    }
     let workspace = handover.workspace.clone();
+    let another = kept.job.batch.as_ref().map(|batch| {
+        let enter = command(&workspace.data_dir, account, &[&workspace.builds_dir.to_string_lossy()]);
+        format!("the job's allocation has ended; after `exit`, {}", allocation(batch, None, &enter))
+    });
+    without.extend(another.as_deref());
     if workspace.builds_dir != found.path() {
         return Err(Failure::new(format!("{} was moved, or is of another place", shown(&found.path()))));
     }
@@ -382,12 +384,7 @@ fn of_gitlab(
     kept::note_prompt(lock, Some(&handover)).map_err(cannot_note)?;
     given.copy_files(&builds, &workspace.builds_dir, &workspace.project_dir)?;
     let tell = || {
-        say(&match handover.container.as_ref().and_then(|container| container.image.as_ref()) {
-            Some(image) => {
-                format!("this prompt is in a new container of the image {}", Untrusted(&image.name))
-            }
-            None => "this prompt is on this host".to_owned(),
-        });
+        say(&format!("this prompt is {}", place_in(handover.container.as_ref())));
         without.iter().for_each(|what| say(&format!("remark: {what}")));
         say(
             "remark: the variables of the job and its project are not set: they may hold secrets, and are not kept",
@@ -410,6 +407,7 @@ fn fresh(of_job: &Handover, account: &Account) -> Result<Handover, Failure> {
     handover.decision_id = decision_id()?;
     handover.expires_at = in_a_month();
     handover.batch = None;
+    handover.environment.extend(surroundings::of_allocation());
     if let Some(container) = &mut handover.container {
         container.directory = handover.workspace.data_dir.join("containers").join(&handover.decision_id);
     }
@@ -426,14 +424,10 @@ fn without_services(handover: &Handover) -> Handover {
 /// Where the prompt is, and how that differs from where the script was.
 fn place_of(found: &Kept, record: &Record, handover: &Handover) -> String {
     let container = handover.container.as_ref();
-    let image = container.and_then(|container| container.image.as_ref());
-    let mut text = match image {
-        Some(image) => format!(
-            "this prompt is in a new container of the image {}: what the job has changed outside of its directory is not in it",
-            Untrusted(&image.name)
-        ),
-        None => "this prompt is on this host".to_owned(),
-    };
+    let mut text = format!("this prompt is {}", place_in(container));
+    if container.is_some() {
+        text.push_str(": what the job has changed outside of its directory is not in it");
+    }
     let digest = container.and_then(surroundings::digest);
     match (&record.digest, &digest) {
         (Some(of_job), Some(now)) if of_job != now => text.push_str(&format!(
@@ -449,26 +443,45 @@ fn place_of(found: &Kept, record: &Record, handover: &Handover) -> String {
         let enter = command(&handover.workspace.data_dir, &handover.account, &[&path.to_string_lossy()]);
         text.push_str(&format!(
             "\nnunbird exec: remark: the job's allocation has ended; after `exit`, {}",
-            allocation(batch, &enter)
+            allocation(batch, Some(arguments_of(batch)), &enter)
         ));
     }
     text
 }
 
+/// Where a prompt is.
+fn place_in(container: Option<&Container>) -> String {
+    match container.map(|container| &container.image) {
+        Some(Some(image)) => format!("in a new container of the image {}", Untrusted(&image.name)),
+        Some(None) => "in a new container without an image".to_owned(),
+        None => "on this host".to_owned(),
+    }
+}
+
+/// The scheduler's arguments of a job by hand.
+fn arguments_of(batch: &Batch) -> &str {
+    batch.arguments.as_ref().map_or("", |arguments| arguments.text.as_str())
+}
+
 /// How to have the prompt that the command `enter` opens in an allocation as the job had it, as far as the scheduler has one. After this prompt: it holds
-/// the directory.
-fn allocation(batch: &Batch, enter: &str) -> String {
+/// the directory. `arguments` are the job's; of a job of GitLab's they are not known, because they may hold values of its variables.
+fn allocation(batch: &Batch, arguments: Option<&str>, enter: &str) -> String {
     let name = match &batch.scheduler {
         Scheduler::Named(name) => name.as_str(),
         Scheduler::Described(_) => "",
     };
-    let text = batch.arguments.as_ref().map_or("", |arguments| arguments.text.as_str());
     // Word by word, as the scheduler has got them: what a shell would run in them stays text.
-    let Ok(words) = shell_words::split(text) else {
+    let words = arguments.map(shell_words::split).transpose();
+    let Ok(words) = words else {
         return format!("in an allocation that you ask the scheduler for: {enter}");
     };
-    let arguments: String = words.iter().map(|word| format!(" {}", printable(word))).collect();
-    let same = "for one of the same size";
+    let (same, arguments) = match words {
+        Some(words) => {
+            let words = words.iter().map(|word| format!(" {}", printable(word)));
+            ("for one of the same size", words.collect())
+        }
+        None => ("for another one, with the job's SCHEDULER_PARAMETERS as OPTIONS", " OPTIONS".to_owned()),
+    };
     match name {
         // salloc(1) alone gives a shell on the host where it is called, on many clusters.
         "slurm" => format!("{same}: salloc{arguments} srun --pty --overlap --nodes=1 --ntasks=1 {enter}"),
@@ -500,14 +513,14 @@ fn elsewhere(data_dir: &Path, account: &Account) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{allocation, printable};
+    use super::{allocation, arguments_of, printable};
     use nunbird_handover::{Batch, Scheduler, UserText};
 
     fn of(scheduler: &str, arguments: &str) -> String {
         let mut batch = Batch::new(Scheduler::Named(scheduler.to_owned()), "/d".into());
         batch.arguments =
             Some(UserText { variable: "SCHEDULER_PARAMETERS".to_owned(), text: arguments.to_owned() });
-        allocation(&batch, "nunbird exec enter 0")
+        allocation(&batch, Some(arguments_of(&batch)), "nunbird exec enter 0")
     }
 
     #[test]
@@ -524,6 +537,12 @@ mod tests {
         for unusable in [of("slurm", "a 'b"), of("htcondor", "a")] {
             assert_eq!(unusable, "in an allocation that you ask the scheduler for: nunbird exec enter 0");
         }
+        let batch = Batch::new(Scheduler::Named("slurm".to_owned()), "/d".into());
+        assert_eq!(
+            allocation(&batch, None, "nunbird exec enter 0"),
+            "for another one, with the job's SCHEDULER_PARAMETERS as OPTIONS: salloc OPTIONS \
+             srun --pty --overlap --nodes=1 --ntasks=1 nunbird exec enter 0"
+        );
         assert_eq!(printable("a\u{1b}[31m").matches('\u{1b}').count(), 0);
     }
 }

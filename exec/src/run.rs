@@ -272,9 +272,15 @@ impl ByHand<'_> {
             return Err(Failure::new(format!("{} is missing on this host", shown(&shell.path)))
                 .help("install it: scripts of jobs are for it"));
         }
+        let batch = self.batch(job, data_dir, &decision_id)?;
+        let mut environment = self.site.as_ref().map_or_else(surroundings::environment, Site::environment);
+        // The allocation that this program was called in, for a script that asks for none.
+        if batch.is_none() {
+            environment.extend(surroundings::of_allocation());
+        }
         Ok(Handover {
             version: FORMAT_VERSION,
-            batch: self.batch(job, data_dir, &decision_id)?,
+            batch,
             container: self.container(job, data_dir, &decision_id)?,
             decision_id,
             job_id: 0,
@@ -288,7 +294,7 @@ impl ByHand<'_> {
             },
             workspace: place.workspace.clone(),
             shell,
-            environment: self.site.as_ref().map_or_else(surroundings::environment, Site::environment),
+            environment,
             session_variables: BTreeSet::new(),
             umask: None,
             exit_codes: ExitCodes::default(),

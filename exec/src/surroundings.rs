@@ -39,6 +39,30 @@ const OF_SCHEDULERS: [&str; 16] = [
     "CONDOR_CONFIG",
     "MUNGE_SOCKET",
 ];
+/// One of these is there in an allocation only.
+const MARKS_OF_ALLOCATIONS: [&str; 6] =
+    ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID", "COBALT_JOBID", "SGE_TASK_ID"];
+/// Beginnings of names of the variables that a script in an allocation has, and whole names; as the launcher passes them into containers.
+const OF_ALLOCATIONS: [&str; 18] = [
+    "SLURM_",
+    "SLURMD_",
+    "PBS_",
+    "LSB_",
+    "FLUX_",
+    "COBALT_",
+    "SGE_",
+    "_CONDOR_",
+    "JOB_ID",
+    "NSLOTS",
+    "NHOSTS",
+    "PE_HOSTFILE",
+    "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL",
+    "ZE_AFFINITY_MASK",
+];
 /// Variables of the user's that a job has as well; else its environment is as in CI.
 const KEPT: [&str; 5] = ["PATH", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 
@@ -69,6 +93,21 @@ pub(crate) fn environment() -> BTreeMap<String, String> {
 /// What the commands of schedulers find their cluster by.
 pub(crate) fn scheduler_environment() -> BTreeMap<String, String> {
     kept(&OF_SCHEDULERS)
+}
+
+/// Where this process is in an allocation: what the scheduler's commands (`srun`) and programs find it by. As in CI, no secret is among it.
+pub(crate) fn of_allocation() -> BTreeMap<String, String> {
+    let is_in_one = MARKS_OF_ALLOCATIONS.iter().any(|mark| std::env::var_os(mark).is_some());
+    let all = std::env::vars_os().filter(|_| is_in_one);
+    all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| is_of_allocations(name))
+        .collect()
+}
+
+fn is_of_allocations(name: &str) -> bool {
+    let is_secret = ["_JWT", "_TOKEN", "_PASSWORD"].iter().any(|end| name.ends_with(end));
+    let is_one = |known: &&str| if known.ends_with('_') { name.starts_with(*known) } else { name == *known };
+    !is_secret && OF_ALLOCATIONS.iter().any(|known| is_one(&known))
 }
 
 fn kept(names: &[&str]) -> BTreeMap<String, String> {
@@ -325,4 +364,22 @@ pub(crate) fn batch(
         poll_interval: 15,
         ..Batch::new(scheduler, data_dir.join("batch").join(decision_id))
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_allocations;
+
+    #[test]
+    fn a_prompt_in_an_allocation_has_the_schedulers_variables_and_no_secret_of_its() {
+        for name in ["SLURM_JOB_ID", "PBS_NODEFILE", "JOB_ID", "CUDA_VISIBLE_DEVICES", "_CONDOR_SCRATCH_DIR"]
+        {
+            assert!(is_of_allocations(name), "{name}");
+        }
+        for name in
+            ["SLURM_JWT", "PBS_TOKEN", "LSB_PASSWORD", "JOB_ID_OF_MINE", "SLURM", "LD_PRELOAD", "SBATCH_X"]
+        {
+            assert!(!is_of_allocations(name), "{name}");
+        }
+    }
 }

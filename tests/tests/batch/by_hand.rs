@@ -1,5 +1,6 @@
 //! `nunbird exec --executor`: a job by hand whose script runs in an allocation of a real Slurm.
 
+use crate::kept::entered_in_an_allocation;
 use nunbird_tests::needs;
 use nunbird_tests::scheduler::Slurm;
 use std::fs;
@@ -35,7 +36,7 @@ fn a_job_by_hand_runs_its_script_in_slurm_and_keeps_its_exit_code() {
          for words in \"solve --artifacts kept --keep\" wrong; do\n\
          {launcher} exec $words --executor slurm 2>&1 || echo \"ended with $?\"\ndone\n\
          echo 'echo \"prompt in ${{SLURM_JOB_ID:-none}} $CI_JOB_STATUS $(cat made)\"' | {launcher} exec enter solve 2>&1\n\
-         {launcher} exec enter --remove solve\ncat kept/made || :\n",
+         cat kept/made || :\n",
         conf = slurm.path("etc/slurm.conf").display(),
         bin = slurm.path("bin").display(),
         home = home.display(),
@@ -60,6 +61,15 @@ fn a_job_by_hand_runs_its_script_in_slurm_and_keeps_its_exit_code() {
         assert!(out.contains(line), "{line}\n{out}");
     }
     assert!(!out.contains("in none of") && !out.contains("\nnever\n") && out.ends_with("made\n"), "{out}");
+    let line =
+        out.lines().find_map(|line| line.split_once("for one of the same size: ")).expect("a command").1;
+    let said = entered_in_an_allocation(&slurm, "nbt_ann", line);
+    assert!(said.contains("failed made of by-hand"), "{said}");
+    let remove = format!("HOME={} {} exec enter --remove solve", home.display(), slurm.launcher().display());
+    slurm.as_user("nbt_ann", &remove);
+    let left = fs::read_dir(home.join(".nunbird/exec")).into_iter().flatten().flatten();
+    let kept = |host: fs::DirEntry| fs::read_dir(host.path()).into_iter().flatten().flatten();
+    assert!(left.flat_map(kept).all(|entry| entry.path().is_file()), "the kept directory was removed");
     let left = fs::read_dir(home.join(".nunbird/batch")).into_iter().flatten().flatten();
     let left: Vec<String> = left.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     // The cluster is shared: other tests' jobs of this account have numbers, those by hand the ids of their decisions.

@@ -9,6 +9,7 @@ mod containers;
 mod crowds;
 mod ends;
 mod faults;
+mod kept;
 mod outputs;
 mod podman;
 mod queues;

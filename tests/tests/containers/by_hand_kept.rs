@@ -16,7 +16,7 @@ works: {script: ['true']}
 wait: {script: [setsid sleep 3219 &, echo begun >../../../../../../begun, sleep 3220]}
 ";
 
-fn node_with_images() -> (Node, Registry) {
+pub(crate) fn node_with_images() -> (Node, Registry) {
     let (node, mirror) = (Node::start(Release::Host), Registry::open());
     node.trust(&mirror.ca_pem());
     mirror.push("library/busybox:latest", &samples::busybox());
@@ -28,7 +28,7 @@ fn node_with_images() -> (Node, Registry) {
 }
 
 /// `nunbird exec enter` with these words, while this is typed.
-fn typed(node: &Node, project: &Project<'_>, words: &str, keys: &str) -> Finished {
+pub(crate) fn typed(node: &Node, project: &Project<'_>, words: &str, keys: &str) -> Finished {
     let program = node.program("nunbird").display().to_string();
     project.person.feed(["sh", "-c", &format!("cd work && {program} exec enter {words}")], keys)
 }
