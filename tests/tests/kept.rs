@@ -188,6 +188,36 @@ fn a_job_that_its_time_limit_ends_is_kept_and_one_that_is_cancelled_is_not(privi
     }
 }
 
+#[needs(root, in_each = Privilege::ALL)]
+fn a_kept_job_of_a_container_is_entered_in_a_new_container(privilege: Privilege) {
+    let world = world_with(privilege, "keep = \"30m\"");
+    world.reconfigure("[job]\n", "[job]\ncontainer = \"view\"\n");
+    world.configure(&format!("{}\n[container.view]\nengine = \"bwrap\"\n", world.configuration()));
+    world.write_file("/home/alice/own", "", "alice", 0o600);
+    let job = world.job().with_repository().variable("NUNBIRD_KEEP", "30m");
+    let mut session = job.begin();
+    let script = "cd /home/alice/.nunbird/builds/*/site-*/physics/lattice; echo made >made; touch /tmp/nbt_mark; exit 3";
+    let failed = until_script(&mut session, script);
+    let said = failed.log.lines().find(|line| line.contains("the files of this job stay for 30 min, until "));
+    let path = said.and_then(|line| line.rsplit(' ').next()).unwrap_or_else(|| panic!("{}", failed.log));
+    assert!(session.cleanup().succeeded());
+    let inside = enter(
+        &world,
+        "alice",
+        path,
+        "cat made; ls /tmp/nbt_mark || echo new; ls $HOME/own || echo hidden\\n",
+    );
+    assert!(
+        inside.stdout.contains("in a container of Bubblewrap\n")
+            && inside.stdout.contains("\nnew\n")
+            && inside.stdout.contains("\nhidden\n"),
+        "{privilege:?}: the home directory is the container's: {}{}",
+        inside.stdout,
+        inside.stderr
+    );
+    assert!(inside.stderr.contains("in a new container without an image"), "{}", inside.stderr);
+}
+
 #[needs(root)]
 fn the_sweep_removes_what_was_kept_of_people_who_start_no_jobs() {
     for privilege in [Privilege::Setuid, Privilege::FileCaps, Privilege::None] {
