@@ -13,7 +13,7 @@ const CONFIGURATION: &str =
     "[container.machine]\nengine = \"nspawn\"\ndefault_image = \"debian\"\nhome = true\n";
 
 /// A host with a tree `debian`, whose jobs get machines with these settings.
-fn host(settings: &str) -> Host {
+pub(crate) fn host(settings: &str) -> Host {
     host_of(settings, "")
 }
 
