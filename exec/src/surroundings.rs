@@ -107,7 +107,7 @@ pub(crate) fn of_allocation() -> BTreeMap<String, String> {
 fn is_of_allocations(name: &str) -> bool {
     let is_secret = ["_JWT", "_TOKEN", "_PASSWORD"].iter().any(|end| name.ends_with(end));
     let is_one = |known: &&str| if known.ends_with('_') { name.starts_with(*known) } else { name == *known };
-    !is_secret && OF_ALLOCATIONS.iter().any(|known| is_one(&known))
+    !is_secret && OF_ALLOCATIONS.iter().any(is_one)
 }
 
 fn kept(names: &[&str]) -> BTreeMap<String, String> {
