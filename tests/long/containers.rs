@@ -18,6 +18,7 @@ mod given;
 mod images;
 #[path = "../tests/containers/lacks.rs"]
 mod lacks;
+mod quadlet;
 #[path = "../tests/containers/runner.rs"]
 mod runner;
 

@@ -1,6 +1,7 @@
 //! Container engines as a site has them: machines with accounts, images, and a registry.
 //!
 //! - [`Job`]: the launcher, for a job with a container.
+//! - [`Booted`]: a booted host with a newer Podman and a person's own systemd.
 //! - [`Node`]: a machine with the engines of a Debian release and people who use them.
 //! - [`Image`]: an image that a test makes, without network; [`samples`] has ready ones.
 //! - [`Registry`]: Debian's docker-registry with TLS and passwords.
@@ -17,6 +18,7 @@
 //! ann.run(["podman", "pull", &registry.direct("lattice/tools:1")]);
 //! ```
 
+mod booted;
 mod example;
 mod front;
 mod image;
@@ -31,6 +33,7 @@ mod trees;
 pub mod whole;
 
 pub use crate::scheduler::release::Release;
+pub use booted::Booted;
 pub use example::Example;
 pub use front::{Fault, Front, On};
 pub use image::{Digest, Image, Index};

@@ -81,30 +81,18 @@ fn too_few_ids_and_a_token_that_others_can_read_are_found_before_anything_is_mad
 /// The image, built by nbt_dee of the site's Debian and the double of gitlab-runner, which is served at a socket.
 fn build(node: &Node, socket: &Path, runner_image: &str) {
     let dee = node.person("nbt_dee");
-    let context = node.see(HOME).join("context");
-    fs::create_dir(&context).expect("a directory");
-    fs::copy(packaging().join("container/nest.sh"), context.join("nest.sh")).expect("a file");
-    bed::package(&context);
-    samples::nest().write(&node.see(HOME).join("layout"), "base");
     let double = format!(
         "#!/bin/sh\n[ \"$1 $2\" = 'run --config' ] && grep -q glrt- \"$3\" && echo the runner has started && exec {} {}\nexit 1\n",
         socket.with_file_name("nbt-runner").display(),
         socket.display()
     );
-    let runner = node.see(HOME).join("runner");
-    fs::create_dir(&runner).expect("a directory");
-    nunbird_tests::world::write_executable(&runner.join("gitlab-runner"), double.as_bytes());
-    fs::write(runner.join("Containerfile"), "FROM scratch\nCOPY gitlab-runner /usr/bin/gitlab-runner\n")
-        .expect("a file");
+    bed::lay_out(&node.see(HOME), &double);
     node.administer(&format!("chown -R nbt_dee: {HOME}"));
-    dee.shell(
-        "podman pull -q oci:layout:base | xargs -I{} podman tag {} localhost/site/debian:12 && rm -rf layout",
-    )
-    .success();
-    dee.shell("podman build -q -t localhost/site/gitlab-runner:v0.0.1 runner").success();
-    let arguments = "--network=host --build-arg BASE=localhost/site/debian:12 --build-arg RUNNER=localhost/site/gitlab-runner --build-arg RUNNER_VERSION=0.0.1 \
-        --build-arg PRUNE_INTERVAL=hourly --build-arg RUNNER_IMAGE=";
-    let arguments = format!("{arguments}{runner_image}");
+    dee.shell(bed::IMPORT).success();
+    let arguments = format!(
+        "{} --build-arg PRUNE_INTERVAL=hourly --build-arg RUNNER_IMAGE={runner_image}",
+        bed::ARGUMENTS
+    );
     for wrong in ["TARGETARCH=s390x", "NESTED_PRIVILEGED=maybe", "GITLAB_URL=gitlab.example.org"] {
         let refused = dee.shell(&format!(
             "podman build {arguments} --build-arg {wrong} -f container/Containerfile context"
