@@ -6,15 +6,10 @@ use nix::sys::time::TimeSpec;
 use nunbird_tests::needs;
 use nunbird_tests::runner::{Session, StageOutcome};
 use nunbird_tests::world::{Exit, Privilege, World};
+use nunbird_unprivileged::process::short_host_name;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
-
-/// Nunbird's name for this host.
-fn short_host_name() -> String {
-    let name = nix::unistd::gethostname().expect("a name").to_string_lossy().into_owned();
-    name.split('.').next().unwrap_or("").chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
-}
 
 fn world_with(privilege: Privilege, directories: &str) -> World {
     let world = World::new(privilege);

@@ -36,7 +36,7 @@ pub(crate) fn entered_in_an_allocation(slurm: &Slurm, user: &str, command: &str)
 fn kept_job<'s>(slurm: &'s Slurm, user: &str) -> Job<'s> {
     let mut job = slurm.job(user);
     let data_dir = job.handover.workspace.data_dir.clone();
-    let host = nunbird_sys::process::short_host_name();
+    let host = nunbird_unprivileged::process::short_host_name();
     let builds_dir = data_dir.join("builds").join(host).join(format!("site-{}", job.handover.job_id));
     job.handover.workspace = Workspace {
         project_dir: builds_dir.join("group/project"),

@@ -13,7 +13,7 @@ fn kept_job<'n>(node: &'n Node, person: Person<'n>) -> Job<'n> {
     let mut job = Job::new(node, person, "podman", Some("docker.io/library/busybox:latest"));
     let workspace = &mut job.handover.workspace;
     let data_dir = job.handover.account.home.join(".nunbird");
-    let host = nunbird_sys::process::short_host_name();
+    let host = nunbird_unprivileged::process::short_host_name();
     workspace.builds_dir = data_dir.join("builds").join(host).join("site-7001");
     workspace.project_dir = workspace.builds_dir.join("group/project");
     workspace.cache_dir = data_dir.join("cache");
