@@ -82,11 +82,12 @@ fn script(step: &str, input: &Path, output: &Path, terminal: bool) -> String {
     if !terminal {
         return format!("{begin}{lines}\n");
     }
-    // script(1) starts the command by a shell of the account's: bash takes PS1 out of the environment where nothing is typed.
+    // script(1) starts the command by a shell of the account's, which may be no POSIX shell; bash takes PS1 out of the environment where nothing is
+    // typed. So env(1) sets it.
     format!(
         "{begin}if script -qec true /dev/null </dev/null >/dev/null 2>&1; then\n\
          TERM={term}; export TERM; printf T\n\
-         exec script -qec \"stty rows {rows} cols {columns}; PS1='$PS1'; export PS1; exec $shell\" /dev/null\n\
+         exec script -qec \"stty rows {rows} cols {columns}; exec env PS1='$PS1' $shell\" /dev/null\n\
          fi\n{lines}\n",
         term = quote(
             &std::env::var_os("TERM")

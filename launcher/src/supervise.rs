@@ -49,6 +49,8 @@ pub(crate) struct Supervisor<'fd> {
     timeouts: Timeouts,
     cancel: Option<Cancel>,
     ended: Option<Instant>,
+    /// Whether what was left in the pipes after the end has been asked for: poll(2) needs not wait for that any more.
+    drained: bool,
     /// When memory is given back, for a job that takes long; none once it has been.
     idle: Option<Instant>,
     /// Whether standard error is served before standard output in this turn.
@@ -77,6 +79,7 @@ impl<'fd> Supervisor<'fd> {
             timeouts,
             cancel: None,
             ended: None,
+            drained: false,
             idle,
             err_first: false,
         }
@@ -232,6 +235,7 @@ impl<'fd> Supervisor<'fd> {
             self.kill();
         }
         if self.ended.is_some_and(|ended| now >= ended + self.timeouts.linger) {
+            self.drained = true;
             self.out.drain();
             self.err.drain();
         }
@@ -257,11 +261,11 @@ impl<'fd> Supervisor<'fd> {
     fn timeout(&self) -> PollTimeout {
         let kill = self.cancel.as_ref().filter(|cancel| cancel.killed.is_none());
         let kill = kill.map(|cancel| cancel.asked + self.timeouts.grace);
-        let drain = self.ended.map(|ended| ended + self.timeouts.linger);
+        let drain = self.ended.filter(|_| !self.drained).map(|ended| ended + self.timeouts.linger);
         let now = Instant::now();
-        // Done by now, and not done again.
-        let once = [drain, self.idle].map(|at| at.filter(|at| *at > now));
-        let Some(due) = [kill, self.give_up_at()].into_iter().chain(once).flatten().min() else {
+        // Due by now, it is done before poll(2), and needs no turn of its own.
+        let idle = self.idle.filter(|at| *at > now);
+        let Some(due) = [kill, self.give_up_at(), drain, idle].into_iter().flatten().min() else {
             return PollTimeout::NONE;
         };
         // Rounded up: waking a millisecond early would only run the loop once more. What fell due a moment ago is done at once.
