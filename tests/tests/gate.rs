@@ -304,8 +304,8 @@ fn steps_in(file: &Path) -> Vec<String> {
 #[test]
 fn every_step_of_the_documentation_is_marked_where_it_is_done_and_the_sequence_has_its_order() {
     let text = fs::read_to_string(tree().join("docs/operation.md")).expect("the documentation");
-    let first = |line: &str| line.strip_prefix("| ")?.split(" |").next().map(str::to_owned);
-    let is_number = |cell: &String| cell.starts_with(|c: char| c.is_ascii_digit());
+    let first = |line: &str| line.strip_prefix("**")?.split_once(".** ").map(|(number, _)| number.to_owned());
+    let is_number = |number: &String| number.starts_with(|c: char| c.is_ascii_digit());
     let documented: Vec<String> = text.lines().filter_map(first).filter(is_number).collect();
     let mut files = Vec::new();
     for directory in ["auth/src", "decide/src", "drop/src"] {

@@ -5,6 +5,7 @@
 mod host;
 mod host_login;
 mod host_machine;
+mod host_machine_counts;
 mod host_machine_kept;
 mod host_machine_options;
 mod host_misbehaviour;
