@@ -15,6 +15,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,8 @@ pub(crate) fn own(name: &str) -> Result<Vec<PathBuf>, Trouble> {
 pub(crate) fn enter(groups: &[PathBuf]) -> Result<(), Trouble> {
     let enter = |group: &PathBuf| {
         fs::create_dir(group)?;
+        // Whatever the umask: before Linux 6.16 a machine mounts its part of the hierarchy only where its root may search all that is above.
+        fs::set_permissions(group, fs::Permissions::from_mode(0o755))?;
         for (file, most) in BOUNDS {
             // There is none in a hierarchy of version 1.
             match File::options().write(true).open(group.join(file)) {
