@@ -207,7 +207,8 @@ pub struct Pull {
     /// What the registry serves is no image, or another one than its digest says.
     #[serde(default)]
     pub broken: Vec<Pattern>,
-    /// Matches once for each layer in what the command prints while it runs; or its first group is how many there are.
+    /// Matches once for each layer in what the command prints while it runs, whose name is the group `layer` where one can be printed again; or
+    /// its first group is how many there are.
     pub layers: Option<Pattern>,
     /// The registry does not answer as one.
     #[serde(default)]

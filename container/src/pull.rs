@@ -24,6 +24,7 @@ use nunbird_stage::small_files;
 use nunbird_stage::template::{Pattern, any_matches, fill_word};
 use nunbird_stage::words::lines;
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -36,6 +37,10 @@ const LOOK: Duration = Duration::from_secs(60);
 /// The most layers of an image: twice of what Docker makes and takes (127); the kernel's overlayfs takes 500 (`OVL_MAX_STACK`). An engine would fetch ten
 /// thousand of them until `pull_timeout` is over, and Podman takes longer for each than for the one before.
 const MOST_LAYERS: usize = 256;
+/// So often at most the layers of an image are printed: engines print them again with each attempt (Podman makes four).
+const MOST_ATTEMPTS: usize = 8;
+/// The group of such a pattern that has a layer's name.
+const LAYER: &str = "layer";
 /// How much of a pull's output is looked at for layers: some ten thousand lines.
 const LONGEST_OUTPUT: usize = 1 << 20;
 /// Between two attempts to get a lock that another job holds.
@@ -337,7 +342,7 @@ impl Puller<'_> {
 
     fn too_many(&self) -> Failure {
         let text = format!(
-            "cannot pull the image {}: it has more than {MOST_LAYERS} layers, and no container can be made of so many; put them together where \
+            "cannot pull the image {}: it has more than {MOST_LAYERS} layers, the most that Nunbird takes; put them together where \
              the image is built (`--squash-all` of podman build and buildah)",
             self.name.full()
         );
@@ -477,10 +482,18 @@ impl Puller<'_> {
     }
 }
 
-/// How many layers an image has, by what its pull has printed until now.
+/// How many layers an image has, by what its pull has printed until now. One that is printed again is another attempt's, but not for ever.
 fn count(layers: &Pattern, printed: &str) -> usize {
-    let stated = layers.0.captures(printed).and_then(|found| found.get(1)?.as_str().parse().ok());
-    stated.unwrap_or_else(|| layers.0.find_iter(printed).count())
+    if !layers.0.capture_names().flatten().any(|name| name == LAYER) {
+        let stated = layers.0.captures(printed).and_then(|found| found.get(1)?.as_str().parse().ok());
+        return stated.unwrap_or_else(|| layers.0.find_iter(printed).count());
+    }
+    let (mut different, mut all) = (BTreeSet::new(), 0_usize);
+    for found in layers.0.captures_iter(printed) {
+        all += 1;
+        different.extend(found.name(LAYER).map(|layer| layer.as_str()));
+    }
+    different.len().max(all.div_ceil(MOST_ATTEMPTS))
 }
 
 /// The right to pull an image.
@@ -544,7 +557,7 @@ pub(crate) fn kept(directory: &Path) -> Option<Resolved> {
 
 #[cfg(test)]
 mod tests {
-    use super::count;
+    use super::{MOST_LAYERS, count};
     use crate::description::Description;
     use crate::description::podman;
     use nunbird_handover::Engine;
@@ -552,8 +565,14 @@ mod tests {
     #[test]
     fn layers_are_counted_or_stated_by_what_a_pull_prints() {
         let layers = podman().pull.and_then(|pull| pull.layers).expect("a pattern");
-        let line = format!("Copying blob sha256:{}\n", "a".repeat(64));
-        assert_eq!(count(&layers, &format!("Getting image source signatures\n{}", line.repeat(257))), 257);
+        let line = |n: usize| format!("Copying blob sha256:{n:064x}\n");
+        let attempt: String = (0..127).map(line).collect();
+        let retried =
+            "time=\"2026-01-01T00:00:00Z\" level=warning msg=\"Failed, retrying in 1s ... (1/3)\"\n";
+        let attempts = format!("Getting image source signatures\n{attempt}{retried}").repeat(4);
+        assert_eq!(count(&layers, &attempts), 127, "each attempt prints the layers again");
+        assert_eq!(count(&layers, &(0..257).map(line).collect::<String>()), 257);
+        assert!(count(&layers, &line(1).repeat(10_000)) > MOST_LAYERS, "one layer again and again");
         assert_eq!(count(&layers, "Error: no such image"), 0);
         let charliecloud = Description::of(&Engine::Named("charliecloud".to_owned())).expect("an engine");
         let layers = charliecloud.pull.and_then(|pull| pull.layers).expect("a pattern");

@@ -73,7 +73,8 @@ pub(crate) enum Cause {
 impl Cause {
     /// By what the engine has printed.
     pub(crate) fn of(pull: &Pull, output: &str) -> Self {
-        // An answer of the registry's is more precise than a connection that failed after it.
+        // An answer of the registry's is more precise than a connection that failed after it; but an image of which not all came says nothing about
+        // the image.
         let table: [(&Vec<Pattern>, Cause); 8] = [
             (&pull.quota, Cause::Quota),
             (&pull.no_space, Cause::NoSpace),
@@ -81,8 +82,8 @@ impl Cause {
             (&pull.wrong_platform, Cause::WrongPlatform),
             (&pull.unauthorized, Cause::Unauthorized),
             (&pull.absent, Cause::Absent),
-            (&pull.broken, Cause::Broken),
             (&pull.unreachable, Cause::Unreachable),
+            (&pull.broken, Cause::Broken),
         ];
         let found = table.into_iter().find(|(patterns, _)| any_matches(patterns, output));
         found.map_or(Cause::Other, |(_, cause)| cause)
@@ -144,11 +145,13 @@ impl Cause {
 #[cfg(test)]
 mod tests {
     use super::{Cause, Failure, printable};
-    use crate::description::podman;
+    use crate::description::{Description, podman};
+    use nunbird_handover::Engine;
 
     #[test]
     fn what_podman_prints_is_distinguished() {
-        let pull = podman().pull.expect("a verb");
+        let apptainer = Description::of(&Engine::Named("apptainer".to_owned())).expect("an engine");
+        let pulls = [podman(), apptainer].map(|engine| engine.pull.expect("a verb"));
         for (output, cause) in [
             (
                 "Error: initializing source docker://r.example.org/a:1: reading manifest 1 in r.example.org/a: manifest unknown: manifest unknown",
@@ -202,9 +205,36 @@ mod tests {
                 "Error: initializing source docker://a/b:1: exceeded maximum allowed size of 4194304 bytes",
                 Cause::Broken,
             ),
+            (
+                "Error: parsing image configuration: Get \"https://r.example.org/v2/a/blobs/sha256:1\": EOF",
+                Cause::Unreachable,
+            ),
+            ("Error: parsing image configuration: unexpected EOF", Cause::Unreachable),
+            (
+                "Error: parsing image configuration: Error fetching blob: invalid status code from registry 503 (Service Unavailable)",
+                Cause::Unreachable,
+            ),
+            (
+                "Error: parsing image configuration: Error fetching blob: invalid status code from registry 429 (Too Many Requests)",
+                Cause::Limited,
+            ),
+            (
+                "Error: initializing source docker://a/b:1: unable to retrieve auth token: invalid character '<' looking for beginning of value",
+                Cause::Unreachable,
+            ),
+            (
+                "Error: parsing image configuration: invalid character '<' looking for beginning of value",
+                Cause::Unreachable,
+            ),
+            ("Error: parsing image configuration: unexpected end of JSON input", Cause::Broken),
+            ("Error: parsing image configuration: something new", Cause::Other),
             ("Error: something new", Cause::Other),
         ] {
-            assert_eq!(Cause::of(&pull, output), cause, "{output}");
+            assert_eq!(Cause::of(&pulls[0], output), cause, "{output}");
+            // Both have the library for images that says this.
+            if output.contains("parsing image configuration") || output.contains("'<'") {
+                assert_eq!(Cause::of(&pulls[1], output), cause, "{output}");
+            }
         }
     }
 
