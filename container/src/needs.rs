@@ -23,11 +23,18 @@ pub(crate) fn lacks(settings: &str, state: &str) -> String {
     const TEMPLATE: &str = r#"  command -v unshare >/dev/null 2>&1 || return 0
   limit=$(cat @S@/user/max_user_namespaces 2>/dev/null)
   cause= way=
+  # unshare(1) is not the engine: a profile may allow the one what it forbids the other, from the namespace itself to a mount in it.
+  if [ "$(cat @S@/kernel/apparmor_restrict_unprivileged_userns 2>/dev/null)" = 1 ]; then
+    cause='AppArmor may give user namespaces only to programs with a profile that says so'
+    way="load one for $title and for unshare(1), or sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+  fi
   if said=$(unshare --user true 2>&1); then
     # A namespace alone is not enough: what stands before the whole of /proc, or forbids mounts, is of a container around this host.
     if ! unshare --user --map-root-user --mount true >/dev/null 2>&1; then
-      cause='mounts in user namespaces are forbidden, as by the security module or the filter of system calls of a container or unit around the runner'
-      way='allow mount(2) there (podman --security-opt seccomp=unconfined or a profile of the site, --security-opt label=disable)'
+      if [ -z "$cause" ]; then
+        cause='mounts in user namespaces may be forbidden, as by the security module or the filter of system calls of a container or unit around the runner'
+        way='allow mount(2) there (podman --security-opt seccomp=unconfined or a profile of the site, --security-opt label=disable)'
+      fi
     elif ! unshare --user --map-root-user --pid --fork --mount-proc true >/dev/null 2>&1; then
       cause='no /proc can be mounted in a user namespace, because parts of /proc are hidden here, as in a container around the runner'
       way='start that container with the whole of /proc (podman --security-opt unmask=ALL, docker --security-opt systempaths=unconfined)'
@@ -38,10 +45,7 @@ pub(crate) fn lacks(settings: &str, state: &str) -> String {
     cause='user.max_user_namespaces is 0' way='sysctl user.max_user_namespaces=15000'
   elif [ "$(cat @S@/kernel/unprivileged_userns_clone 2>/dev/null)" = 0 ]; then
     cause='kernel.unprivileged_userns_clone is 0' way='sysctl kernel.unprivileged_userns_clone=1'
-  elif [ "$(cat @S@/kernel/apparmor_restrict_unprivileged_userns 2>/dev/null)" = 1 ]; then
-    cause='AppArmor gives user namespaces only to programs with a profile that says so'
-    way="load one for $title and for unshare(1), or sysctl kernel.apparmor_restrict_unprivileged_userns=0"
-  else
+  elif [ -z "$cause" ]; then
     case $said in
       *"No space left"*)
         cause="as many user namespaces as a limit allows are in use (user.max_user_namespaces is $limit here, and may be lower around a container)"
@@ -52,7 +56,7 @@ pub(crate) fn lacks(settings: &str, state: &str) -> String {
           cause='a filter of system calls (seccomp) may forbid them, as of a container or unit around the runner'
           way='allow unshare(2) and clone(2) there (podman or docker --security-opt seccomp=FILE, RestrictNamespaces= of a unit)'
         else
-          cause='the kernel refuses them, as in a chroot, or by a security module or a container around the runner'
+          cause='the kernel may refuse them, as in a chroot, or by a security module or a container around the runner'
           way='start the runner outside of it, or allow them there'
         fi
         ;;
@@ -155,7 +159,11 @@ mod tests {
         host.has("status", "Name:\tsh\nSeccomp:\t2\n");
         lacks(refused, ["seccomp", "RestrictNamespaces="]);
         host.has("kernel/apparmor_restrict_unprivileged_userns", "1\n");
-        lacks(refused, ["AppArmor", "kernel.apparmor_restrict_unprivileged_userns=0"]);
+        lacks(refused, ["AppArmor may", "kernel.apparmor_restrict_unprivileged_userns=0"]);
+        // As on Ubuntu from 24.04 on: there is a namespace, in which nothing can be mapped.
+        lacks("case $* in *--map-root-user*) exit 1 ;; esac", ["AppArmor may", "a profile that says so"]);
+        lacks("case $* in *--mount-proc*) exit 1 ;; esac", ["no /proc can be mounted", "unmask=ALL"]);
+        assert_eq!(lacks("exit 0", ["", ""]), "", "unshare(1) has a profile as well");
         host.has("kernel/unprivileged_userns_clone", "0\n");
         lacks(refused, ["clone is 0", "sysctl kernel.unprivileged_userns_clone=1"]);
         host.has("user/max_user_namespaces", "0\n");

@@ -515,7 +515,7 @@ impl Outer<'_> {
         };
         format!(
             "  running && return 0\n{start}  [ ! -e \"$r/made\" ] || destroy >/dev/null 2>&1\n  : >\"$r/made\"\n  \
-             create >\"$r/said\" 2>&1 || fail \"$title cannot make the job's container: $(said)$(lacks)\"\n  \
+             create >\"$r/said\" 2>&1 || fail \"$title cannot make the job's container: $(said)$(lacks_unless \"$(said)\")\"\n  \
              settled && return 0\n  \
              echo \"nunbird: the container of $title ended as soon as it was made: the image lacks the program sleep, or its programs are for \
              another kind of machine than this host ($(uname -m))\" >&2\n  exit {ENDED_AT_ONCE}\n"

@@ -59,6 +59,15 @@ lacks() {
 @LACKS@
 }
 
+# The same, unless the engine's words have another cause: unshare(1) is tried in the engine's place, which may be allowed what unshare is not.
+lacks_unless() {
+  case $1 in
+    *"user namespace"* | *"cannot clone"* | *unshare*) lacks ;;
+    */bin/sh* | *"xecutable file"* | *"xec format error"* | *"o space left on device"* | *"isk quota exceeded"* | *"max depth exceeded"* | *"too large"*) ;;
+    *) lacks ;;
+  esac
+}
+
 # The same on each call: the first place that fits.
 runtime() {
   r=
@@ -462,7 +471,7 @@ case $1 in
       printf s >&4
       exit 1
     fi
-    [ -n "$ended_with" ] || fail "the stage ended in its container without a result: its processes were killed, the image has no shell, or its entrypoint has not run the shell that it was given ($title ended with $code)$(lacks)"
+    [ -n "$ended_with" ] || fail "the stage ended in its container without a result: its processes were killed, the image has no shell, or its entrypoint has not run the shell that it was given ($title ended with $code)$([ -s "$d/began" ] || lacks)"
     case $began in yes) printf s ;; *) printf t ;; esac >&4
     exit "$ended_with"
     ;;

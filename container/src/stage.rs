@@ -34,6 +34,11 @@ const END: Duration = Duration::from_secs(120);
 /// Time to look what a host lacks.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// Why a stage did not begin, where the engine's words do not say it.
+const UNKNOWN: &str = "the entrypoint has not run the shell that it was given, or the engine failed";
+/// The same where they speak of user namespaces.
+const NO_NAMESPACE: &str = "the host gives the job no user namespace";
+
 /// A stage that is about to run.
 #[derive(Debug)]
 pub struct Stage<'a> {
@@ -115,9 +120,11 @@ impl<'a> Stage<'a> {
     fn unrecorded(&self, errors: &str) -> StageError {
         let begun = self.read("began").is_some_and(|text| has_begun(&text, &self.nonce));
         let (mut cause, mut help) = cause(errors, begun);
-        let lacks = if begun { String::new() } else { lacks(&self.outer()) };
+        // unshare(1) is tried in the engine's place, which may be allowed what unshare is not: it explains only what nothing else does.
+        let is_open = [UNKNOWN, NO_NAMESPACE].contains(&cause);
+        let lacks = if is_open { lacks(&self.outer()) } else { String::new() };
         if !lacks.is_empty() {
-            cause = "the host gives the job no user namespace that a container can be made in";
+            cause = "the host may give the job no user namespace that a container can be made in";
             help = "nunbirdctl check says what forbids them";
         }
         let said = match errors.trim().is_empty() {
@@ -177,9 +184,16 @@ fn cause(errors: &str, begun: bool) -> (&'static str, &'static str) {
         );
     }
     // Before the full disk: where the limit of namespaces is nought, the kernel's word is that no space is left.
-    if has(&["user namespace", "user_namespaces", "unprivileged_userns"]) {
+    if has(&[
+        "user namespace",
+        "user_namespaces",
+        "unprivileged_userns",
+        "cannot clone",
+        "unshare failed",
+        "Creating new namespace failed",
+    ]) {
         return (
-            "the host gives the job no user namespace",
+            NO_NAMESPACE,
             "ask the administrators to allow user namespaces there; nunbirdctl check says what forbids them",
         );
     }
@@ -210,10 +224,7 @@ fn cause(errors: &str, begun: bool) -> (&'static str, &'static str) {
     if has(&["nunbird: "]) {
         return ("see the message above", "if it does not help, report it to the administrators");
     }
-    (
-        "the entrypoint has not run the shell that it was given, or the engine failed",
-        "set `image:entrypoint` to [\"\"], and if that does not help, report it to the administrators",
-    )
+    (UNKNOWN, "set `image:entrypoint` to [\"\"], and if that does not help, report it to the administrators")
 }
 
 /// What the outer script starts with: no variable of the job's or the site's.
@@ -403,4 +414,31 @@ fn remove(path: &Path) -> Result<(), StageError> {
 /// The shell that reads the outer script.
 pub fn shell() -> &'static OsStr {
     OsStr::new("/bin/sh")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NO_NAMESPACE, UNKNOWN, cause};
+
+    #[test]
+    fn only_a_stage_whose_cause_nothing_says_may_lack_user_namespaces() {
+        let is_open = |errors: &str| [UNKNOWN, NO_NAMESPACE].contains(&cause(errors, false).0);
+        for known in [
+            "crun: executable file `/bin/sh` not found: No such file or directory",
+            "exec /bin/sh: Exec format error",
+            "write /run/x: no space left on device",
+            "write /run/x: Disk quota exceeded",
+            "nunbird: the container of Podman ended as soon as it was made",
+        ] {
+            assert!(!is_open(known), "{known}: {}", cause(known, false).0);
+        }
+        for unknown in [
+            "",
+            "bwrap: Can't mount proc on /newroot/proc: Operation not permitted",
+            "cannot clone: No space left on device",
+            "bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC)",
+        ] {
+            assert!(is_open(unknown), "{unknown}: {}", cause(unknown, false).0);
+        }
+    }
 }
