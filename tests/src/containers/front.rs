@@ -131,8 +131,13 @@ impl Front {
     /// Answers for the manifest or blob (`manifests/TAG`, `blobs/DIGEST`) of a repository with this, whatever the registry has, and says that it
     /// has this digest.
     pub fn forge(&self, repository: &str, what: &str, kind: &str, digest: &Digest, body: Vec<u8>) {
+        self.forge_at(&format!("/v2/{repository}/{what}"), kind, digest, body);
+    }
+
+    /// The same for the whole path of a request.
+    pub fn forge_at(&self, path: &str, kind: &str, digest: &Digest, body: Vec<u8>) {
         let forged = Forged { kind: kind.to_owned(), digest: digest.clone(), body };
-        self.state.lock().forged.insert(format!("/v2/{repository}/{what}"), Arc::new(forged));
+        self.state.lock().forged.insert(path.to_owned(), Arc::new(forged));
     }
 
     /// How often a blob was asked for (`GET`).

@@ -188,6 +188,68 @@ fn a_layer_a_configuration_or_a_manifest_that_is_not_what_its_digest_says_is_the
     succeeded(&job.cleanup());
 }
 
+/// ch-image makes the names of its files from digests.
+#[needs(root, in_each = WITH_PODMAN)]
+fn digests_that_are_paths_write_and_read_nothing_outside_of_the_pull(setup: Setup) {
+    if setup.engine == "charliecloud" {
+        let bed = Bed::new(setup, &samples::busybox());
+        bed.node.administer("install -d -o nbt_cyn /home/nbt_cyn/victim");
+        let path = format!("sha256:{}home/nbt_cyn/victim/", "../".repeat(20));
+        let parts = || Parts::of(&samples::busybox());
+        // By `victim/layer.tar.gz` and `victim/config.json`, each alone and both.
+        for (layer, config) in [(true, false), (false, true), (true, true)] {
+            let mut parts = parts();
+            for (is_changed, pointer, name) in
+                [(layer, "/layers/0/digest", "layer"), (config, "/config/digest", "config")]
+            {
+                if is_changed {
+                    let number = if name == "layer" { 0 } else { parts.blobs.len() - 1 };
+                    let bytes = parts.blobs[number].1.clone();
+                    let digest = format!("{path}{name}");
+                    *parts.manifest.pointer_mut(pointer).expect("a digest") = json!(digest);
+                    // As a client puts such a name together.
+                    let at = format!("/home/nbt_cyn/victim/{name}");
+                    bed.registry.front().forge_at(&at, BLOB, &Digest::of(&bytes), bytes);
+                }
+            }
+            bed.forge_image(parts);
+            bed.is_the_jobs_failure(&["a digest of another form than sha256"]);
+            assert_eq!(bed.node.administer("ls -A /home/nbt_cyn/victim"), "");
+        }
+        // A file of the host's is no layer.
+        let secret = "cd /home/nbt_cyn/victim && echo secret >secret && tar -czf layer.tar.gz secret && chown nbt_cyn *";
+        bed.node.administer(secret);
+        let mut parts = parts();
+        parts.manifest["layers"].as_array_mut().expect("a list").push(json!({
+            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": format!("{path}layer"), "size": 200
+        }));
+        bed.forge_image(parts);
+        bed.is_the_jobs_failure(&["a digest of another form than sha256"]);
+        // Nor in a list of images.
+        let entry = json!({ "mediaType": MANIFEST, "digest": format!("{path}layer"), "size": 500, "platform": { "architecture": "amd64", "os": "linux" } });
+        let list = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [entry] });
+        bed.forge_manifest(INDEX, &list);
+        bed.is_the_jobs_failure(&["a digest of another form than sha256"]);
+    }
+}
+
+/// A Python that does not read the guard could write anywhere.
+#[needs(root, in_each = WITH_PODMAN)]
+fn a_ch_image_that_nothing_keeps_in_its_directory_pulls_nothing(setup: Setup) {
+    if setup.engine == "charliecloud" {
+        let bed = Bed::new(setup, &samples::busybox());
+        bed.node.administer(
+            "sed '1s,.*,#!/usr/bin/python3 -I,' /usr/bin/ch-image >/run/ch-image; chmod 755 /run/ch-image; mount --bind /run/ch-image /usr/bin/ch-image",
+        );
+        let job = bed.job();
+        let ended = job.prepare();
+        assert_eq!(ended.status, Some(120), "{}\n{}", out(&ended), ended.err);
+        assert!(ended.err.contains("nothing would keep ch-image in its directory"), "{}", ended.err);
+        assert!(bed.registry.front().blobs().is_empty());
+        succeeded(&job.cleanup());
+    }
+}
+
 #[needs(root, in_each = WITH_PODMAN)]
 fn a_configuration_that_is_no_json_is_the_jobs_failure(setup: Setup) {
     let bed = Bed::new(setup, &samples::busybox());
