@@ -15,7 +15,7 @@ pub(crate) fn entered_in_an_allocation(slurm: &Slurm, user: &str, command: &str)
     let script = format!(
         "export SLURM_CONF={conf} PATH={programs}:$PATH HOME={home} TERM=xterm\ncd {home}\nrm -f keys said typescript\nmkfifo keys\n\
          script -qefc '{command}' typescript <keys >/dev/null 2>&1 & pid=$!\nexec 7>keys\n\
-         n=0; until grep -qF '[job] $' typescript; do sleep 0.2; n=$((n+1)); [ $n -lt 300 ] || {{ cat typescript; kill $pid; exit 0; }}; done\n\
+         n=0; until grep -qsF '[job] $' typescript; do sleep 0.2; n=$((n+1)); [ $n -lt 300 ] || {{ cat typescript; kill $pid; exit 0; }}; done\n\
          echo 'echo $CI_JOB_STATUS $(cat made) of $CI_PROJECT_NAME in $SLURM_JOB_ID step of $(srun --overlap printenv SLURM_JOB_ID) >$HOME/said; exit' >&7\n\
          exec 7>&-\nwait $pid; cat said typescript; rm -f keys said typescript\n",
         conf = slurm.path("etc/slurm.conf").display(),
