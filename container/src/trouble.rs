@@ -227,6 +227,10 @@ mod tests {
                 Cause::Unreachable,
             ),
             ("Error: parsing image configuration: unexpected end of JSON input", Cause::Broken),
+            (
+                "Error: parsing image configuration: Download config.json digest sha256:fe03 does not match expected sha256:c4b5",
+                Cause::Broken,
+            ),
             ("Error: parsing image configuration: something new", Cause::Other),
             ("Error: something new", Cause::Other),
         ] {

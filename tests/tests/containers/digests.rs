@@ -52,6 +52,14 @@ fn a_digest_that_cannot_be_had_is_one_line_in_the_log(setup: Setup) {
         let bed = Bed::new(setup, &samples::busybox());
         let program = if setup.engine == "apptainer" { "skopeo" } else { "sha256sum" };
         bed.node.administer(&format!("mount --bind /dev/null /usr/bin/{program}"));
+        if setup.engine == "charliecloud" {
+            // It compares nothing by itself, so that nothing would.
+            let ended = bed.job().prepare();
+            assert_ne!(ended.status, Some(0), "{}", ended.err);
+            assert!(ended.err.contains("sha256sum(1) is missing"), "{}", ended.err);
+            assert!(!ended.err.contains("push the image again"), "{}", ended.err);
+            return;
+        }
         for _ in 0..2 {
             let said = succeeded(&bed.job().prepare());
             let line = format!("the digest of the image {} is not known: ", bed.registry.name(NAME));
