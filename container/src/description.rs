@@ -4,6 +4,8 @@
 //! The built-in engines and those of a site have the same form: a TOML text (docs/containers.md). A
 //! command is a list of words with placeholders. Launcher and generated scripts quote each word, so
 //! no value of a user becomes syntax.
+//!
+//! More than 600 lines, because the keys of a description are in one place, each with its meaning.
 
 use nunbird_handover::Engine;
 use nunbird_stage::site_text::site_text;
