@@ -15,10 +15,9 @@ call one config
 call one prepare
 call one look
 fact read back $(cd $service/nunbird-*/ && cat memory.max pids.max cpu.max)
-call one nest
 call one forks
-fact inside agent $(inside 4101) container $(inside $((65535 + 65535)))
+fact inside agent $(inside 4101)
 call one hungry
 call one cleanup
-machines() { ps -eo uid= | awk '$1 >= 1879048192 && $1 < 1879179264' | wc -l; }
+machines() { ps -eo uid= | awk '$1 >= 1879048192 && $1 < 1879113728' | wc -l; }
 fact ended processes $(machines) groups $(find $service -mindepth 1 -name 'nunbird-*' | wc -l) notes $(ls /run/nunbird/machines | wc -l) mounts $(grep -c ' /run/nunbird/mounts' /proc/mounts)
