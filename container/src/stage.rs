@@ -139,7 +139,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Why user namespaces are of no use on this host, as the end of a sentence; nothing where they are, or nobody knows.
+/// Why user namespaces are of no use on this host, as the end of a sentence; nothing where they are usable, or where that cannot be found out.
 pub(crate) fn lacks(outer: &Path) -> String {
     match call(outer, &["lacks".to_owned()], &base_environment(), LOOK, None) {
         Ok(Called::Ended(output)) => printable(&output.out),
