@@ -16,7 +16,7 @@ export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
 
 PREFIX ?= /opt/nunbird
 
-.PHONY: help build install deb demo check test test-containers test-host test-scheduler test-schedulers test-platforms test-packages first-hour test-ansible cross dist srpm sbom rpm-container setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual docs bench bench-check bench-baseline rpm privileged-code unsafe-code clean
+.PHONY: help build install deb demo check test test-containers test-host test-scheduler test-schedulers test-platforms test-packages first-hour test-ansible cross dist srpm sbom rpm-container setup programs suite installable lint deny no-skips unit rooted fuzz mutants transcripts manual docs bench bench-check bench-baseline rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
@@ -78,6 +78,11 @@ suite: programs
 	$(CARGO) build --locked --quiet --profile $(SUITE) -p nunbird-tests --bin nunbird-compliance
 	install -s $${CARGO_TARGET_DIR:-target}/$(SUITE:dev=debug)/nunbird-compliance target/staging/nunbird-compliance
 
+# Everything that a package has, and the tests' doubles, for suites that install it.
+installable: programs
+	$(CARGO) build --locked --quiet -p nunbird-tests --bins
+	@$(MAKE) --no-print-directory suite SUITE=dev
+
 demo: programs
 	$(CARGO) run --locked --quiet --profile staging -p nunbird-tests --bin nunbird-demo
 
@@ -102,9 +107,11 @@ deny: $(TOOLS)/bin/cargo-deny
 # Tests of one program at once. Most of them wait, for a limit of time, a scheduler or a boot, and two programs run at once.
 TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 
-# Each test program is in one of the two rows (tests/tests/ci.rs sees to it), which take the same time.
+# Each test program is in one of the two rows (tests/tests/ci.rs sees to it), which take the same time. The programs with tests of their
+# own by name: --bins would link all others with a test harness once more.
+TESTED = $(addprefix --bin ,nunbird-auth nunbird-benches nunbird-decide nunbird-machine nunbird-session nunbirdctl)
 define FIRST_ROW
-$(CARGO) test --locked --workspace --no-fail-fast --lib --bins --test it --test alone --test corpora --test gate --test inspection --test lines --test signals --test cgroup --test world --test batch
+$(CARGO) test --locked --workspace --no-fail-fast --lib $(TESTED) --test it --test alone --test corpora --test gate --test inspection --test lines --test signals --test cgroup --test world --test batch
 $(CARGO) test --locked --workspace --no-fail-fast --doc
 endef
 define SECOND_ROW
@@ -140,8 +147,7 @@ test: no-skips lint programs
 	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
 
 # Only what takes minutes; the short tests on such a host are a part of `make test`.
-test-host: no-skips programs
-	$(CARGO) build --locked --quiet -p nunbird-tests --bins
+test-host: no-skips installable
 	$(CARGO) test --locked -p nunbird-tests --test host_long --test host_vm -- --nocapture
 	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
 
@@ -158,8 +164,7 @@ test-schedulers:
 	@$(MAKE) --no-print-directory test-scheduler SCHEDULER=every
 
 # Container engines that the host's release does not have, or has in an older version, from a tree that is made once.
-test-containers: no-skips setup
-	$(CARGO) build --locked --quiet -p nunbird-tests --bins
+test-containers: no-skips installable
 	$(CARGO) test --locked -p nunbird-tests --test containers --test containers_newer
 	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
 
@@ -195,9 +200,8 @@ cross: setup $(TOOLS)/bin/cargo-zigbuild $(ZIG)
 # in emulated machines, with their kernels.
 PLATFORM_PACKAGES = cpio libc6-arm64-cross libc6-ppc64el-cross python3-pip qemu-system-arm qemu-system-ppc qemu-user-static
 test-platforms: PACKAGES += $(PLATFORM_PACKAGES)
-test-platforms: no-skips programs $(TOOLS)/bin/cargo-zigbuild $(ZIG)
+test-platforms: no-skips installable $(TOOLS)/bin/cargo-zigbuild $(ZIG)
 	for one in x86_64 aarch64 ppc64le; do packaging/cross/build.sh $$one staging || exit 1; done
-	$(CARGO) build --locked --quiet -p nunbird-tests --bins
 	$(CARGO) test --locked --quiet -p nunbird-tests --test platforms -- --nocapture
 	NUNBIRD_BIN_DIR=$(CURDIR)/target/platforms/x86_64 $(CARGO) test --locked --quiet -p nunbird-tests --test world -- whole_job
 	for one in aarch64 ppc64le; do packaging/cross/test.sh $$one || exit 1; done

@@ -126,15 +126,15 @@ fn every_test_program_is_in_one_row_of_make_test() {
     cargo.args(["metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"]);
     let printed = cargo.current_dir(tree()).output().expect("cargo");
     let metadata: serde_json::Value = serde_json::from_slice(&printed.stdout).expect("metadata");
-    let targets = metadata["packages"].as_array().expect("packages").iter().flat_map(|package| {
-        package["targets"].as_array().into_iter().flatten().filter(|target| {
-            target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "test"))
-                && target["test"] == true
-        })
-    });
-    let programs: BTreeSet<&str> = targets.filter_map(|target| target["name"].as_str()).collect();
-    assert!(programs.contains("gate"), "{programs:?}");
-
+    let of_kind = |kind: &str| -> BTreeSet<&str> {
+        let targets = metadata["packages"].as_array().expect("packages").iter().flat_map(|package| {
+            package["targets"].as_array().into_iter().flatten().filter(|target| {
+                target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|one| one == kind))
+                    && target["test"] == true
+            })
+        });
+        targets.filter_map(|target| target["name"].as_str()).collect()
+    };
     let makefile = fs::read_to_string(tree().join("Makefile")).expect("the Makefile");
     let rows =
         makefile.split("define FIRST_ROW").nth(1).and_then(|text| text.split("export FIRST_ROW").next());
@@ -142,8 +142,14 @@ fn every_test_program_is_in_one_row_of_make_test() {
     let mut in_rows: Vec<&str> =
         words.windows(2).filter(|pair| pair[0] == "--test").map(|pair| pair[1]).collect();
     in_rows.sort_unstable();
+    let programs = of_kind("test");
+    assert!(programs.contains("gate"), "{programs:?}");
     assert_eq!(in_rows, programs.into_iter().collect::<Vec<_>>());
-    assert!(["--lib", "--bins", "--doc"].iter().all(|kind| words.contains(kind)), "{words:?}");
+    assert!(["--lib", "$(TESTED)", "--doc"].iter().all(|kind| words.contains(kind)), "{words:?}");
+
+    let tested = makefile.lines().find_map(|line| line.strip_prefix("TESTED = $(addprefix --bin ,"));
+    let tested: Vec<&str> = tested.expect("a list").trim_end_matches(')').split_whitespace().collect();
+    assert_eq!(tested, of_kind("bin").into_iter().collect::<Vec<_>>());
 }
 
 #[test]
