@@ -141,7 +141,7 @@ fn limits_of_version_one_are_set_read_back_and_enforced() {
     let make = |number| JobGroup::make(&parents.0, Way::Separate, &name_of(number, 7), 0, &amounts);
     let group = make(1).expect("made");
     group.verify(&amounts).expect("read back");
-    assert!(make(1).is_err(), "a group that is there already is nobody's to take over");
+    assert!(make(1).is_err(), "a group that is there already is not taken over");
     let group_again = JobGroup::open(Way::Separate, &group.paths(), 0).expect("found by a later stage");
 
     let gauges = group.gauges();

@@ -17,7 +17,7 @@ use crate::record::{Ended, Origins, Record};
 use crate::script::{self, Colour, Commit};
 use crate::secrets::{self, Given};
 use crate::site::Site;
-use crate::surroundings::{self, Wish};
+use crate::surroundings::{self, ContainerFlags};
 use crate::tree::Tree;
 use crate::variables::Variables;
 use crate::{CANCELLED, NOT_RUN, passwords};
@@ -221,13 +221,13 @@ impl ByHand<'_> {
                 let image = self.arguments.image.as_deref();
                 site.container(job, image, (&self.account, data_dir, decision_id))
             }
-            None => surroundings::container(job, self.wish(), data_dir, decision_id),
+            None => surroundings::container(job, self.container_flags(), data_dir, decision_id),
         }
     }
 
-    fn wish(&self) -> Wish<'_> {
+    fn container_flags(&self) -> ContainerFlags<'_> {
         let Arguments { image, engine, no_container, .. } = self.arguments;
-        Wish { image: image.as_deref(), engine: engine.as_deref(), no_container: *no_container }
+        ContainerFlags { image: image.as_deref(), engine: engine.as_deref(), no_container: *no_container }
     }
 
     fn record(&self, job: &Job, handover: &Handover, given: Givens<'_>) -> Result<Record, Failure> {

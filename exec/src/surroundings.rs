@@ -145,7 +145,7 @@ fn program(engine: &str) -> &str {
 
 /// The user's choice of a container.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wish<'a> {
+pub(crate) struct ContainerFlags<'a> {
     /// In place of the job's image.
     pub(crate) image: Option<&'a str>,
     /// One of `ENGINES`, or the path of a description.
@@ -160,11 +160,11 @@ pub(crate) struct Wish<'a> {
 /// For an image without a valid name, and where no engine is there that can do it.
 pub(crate) fn container(
     job: &Job,
-    wish: Wish<'_>,
+    flags: ContainerFlags<'_>,
     data_dir: &Path,
     decision_id: &str,
 ) -> Result<Option<Container>, Failure> {
-    let of_command_line = wish.image.map(|name| AskedImage {
+    let of_command_line = flags.image.map(|name| AskedImage {
         name: name.to_owned(),
         entrypoint: None,
         pull: Vec::new(),
@@ -173,7 +173,7 @@ pub(crate) fn container(
         place: None,
     });
     let asked = of_command_line.or_else(|| job.image.clone());
-    if wish.no_container {
+    if flags.no_container {
         return Ok(None);
     }
     let Some(asked) = asked else {
@@ -185,7 +185,7 @@ pub(crate) fn container(
         };
     };
     let services = !job.services.is_empty();
-    let engine = engine(wish.engine, services, &asked)?;
+    let engine = engine(flags.engine, services, &asked)?;
     let service_of = |one: &AskedService| service(one, job);
     Ok(Some(Container {
         name: "by-hand".to_owned(),

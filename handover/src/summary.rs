@@ -36,7 +36,7 @@ pub enum BatchEnd {
     NodeFailed,
     /// Its node went to a job of higher priority.
     Preempted,
-    /// Ended without a word of why.
+    /// Ended without a reason.
     Killed,
     /// The scheduler wanted to run it again.
     Requeued,

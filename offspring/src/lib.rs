@@ -99,7 +99,7 @@ fn children(parent: Pid) -> io::Result<Vec<Pid>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        // One that has ended meanwhile is nobody's child.
+        // One that has ended meanwhile is no child any more.
         let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         // `pid (name) state ppid …`, where the name may hold anything (proc_pid_stat(5)).
         let of = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));

@@ -359,7 +359,7 @@ fn the_program_runs_as_nobody_who_could_be_fooled(machine: &Machine) {
             refused(as_user("nunbird"), Class::System, "validation-program", "must be the account itself");
             refused(as_user("root"), Class::System, "validation-program", "must be the account itself");
         }
-        Mode::Root => assert!(as_user("nbt_runner").is_ok(), "nobody's runner there"),
+        Mode::Root => assert!(as_user("nbt_runner").is_ok(), "a runner that is no account's"),
     }
 }
 

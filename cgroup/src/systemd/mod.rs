@@ -145,7 +145,7 @@ impl Systemd {
     /// Has a scope started in a slice, with one process in it. It goes with its last process.
     ///
     /// Since version 253 systemd ends all processes of a scope when the kernel has killed one for want of memory; the other
-    /// ways do not. Older ones do not know the property for that, and keep the name that they refused: hence a second.
+    /// ways do not. Older ones do not have the property for that, and keep the name that they refused: hence a second.
     ///
     /// # Errors
     /// As [`Systemd::start_slice`].

@@ -435,7 +435,7 @@ pub(super) fn reason(machine: &Machine, definition: &Definition) -> Result<Optio
 }
 
 /// The layer of a shell: the whole tree, and what is written is gone at its end. systemd-nspawn maps the ids of a layer only after it has
-/// mounted it, and overlayfs knows no idmapped mounts, so that there is no user namespace.
+/// mounted it, and overlayfs does not support idmapped mounts, so that there is no user namespace.
 pub(super) fn throw_away(tree: PathBuf) -> Vec<OsString> {
     let mut words = nspawn(&tree);
     words.push("--volatile=overlay".into());

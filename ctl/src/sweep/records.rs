@@ -19,7 +19,7 @@ pub(super) const UNPRIVILEGED: &str = ".local/state/nunbird/jobs";
 pub(super) const MAX_RECORD: u64 = Record::MOST;
 /// How the names of records end, those of Nunbird 0.1 last, which this version cannot read.
 pub(super) const SUFFIXES: [&str; 2] = [Record::SUFFIX, ".json"];
-/// A record that this version cannot read is nobody's after GitLab's longest timeout, in seconds.
+/// A record that this version cannot read belongs to no running job after GitLab's longest timeout, in seconds.
 pub(super) const LONGEST_JOB: u64 = 31 * 86_400;
 
 /// A record, and whether its job has ended.

@@ -70,7 +70,7 @@ pub fn make(kind: &str, at: &Path, options: &str) -> io::Result<()> {
 /// and no more. Device files do not work there. It has no place yet.
 ///
 /// # Errors
-/// As open_tree(2) and mount_setattr(2): `EINVAL` where the file system knows no such mounts, `ENOSYS` before Linux 5.12.
+/// As open_tree(2) and mount_setattr(2): `EINVAL` where the file system does not support such mounts, `ENOSYS` before Linux 5.12.
 pub fn mapped(of: &impl AsFd, users: &impl AsFd, allows: Allows) -> io::Result<OwnedFd> {
     // SAFETY: the path is a constant with a NUL at its end; the other arguments are numbers.
     let opened = unsafe {

@@ -130,7 +130,7 @@ fn serve(cli: &Cli, site: Site) -> ExitCode {
     println!("{table}");
     if !site.can_sweep() {
         println!(
-            "\nThe suite knows no command that lists the jobs of this scheduler: that none is left is the launcher's word. With a\n\
+            "\nThe suite has no command that lists the jobs of this scheduler: that none is left is what the launcher reports. With a\n\
              scheduler's name before --description it asks itself."
         );
     }

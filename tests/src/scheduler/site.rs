@@ -229,7 +229,7 @@ impl Cluster for Site {
     fn asks(&self) -> Possible<()> {
         self.manner
             .map(drop)
-            .ok_or_else(|| "the suite knows no question about the jobs of this scheduler".to_owned())
+            .ok_or_else(|| "the suite has no command that lists the jobs of this scheduler".to_owned())
     }
 
     /// # Panics

@@ -42,7 +42,9 @@ pub(super) fn want(dialect: Dialect, want: Want) -> Possible<String> {
         (Dialect::Cobalt, Want::TwoHours) => "-t 120",
         (Dialect::Cobalt, Want::NoSuchQueue) => "-q nonesuch",
         (Dialect::Cobalt, Want::TooMuch) => return no("qsub refuses more than there is at once"),
-        (Dialect::Cobalt, Want::LittleMemory) => return no("Cobalt gives whole nodes and knows no memory"),
+        (Dialect::Cobalt, Want::LittleMemory) => {
+            return no("Cobalt gives whole nodes and has no request for memory");
+        }
         (Dialect::Cobalt, Want::Owned) => "-o mine.txt",
         (Dialect::Cobalt, Want::OneNode) => "-n 1",
         (Dialect::Cobalt, Want::ThreeNodes) => "-n 3",
@@ -81,7 +83,7 @@ pub(super) fn can(dialect: Dialect, fault: Fault<'_>) -> Possible<()> {
         }
         (Dialect::Cobalt, Fault::Requeue(_)) => "Cobalt never runs a script job a second time",
         (Dialect::Cobalt, Fault::Preempt(_)) => "Cobalt preempts only jobs that can be continued",
-        (Dialect::Cobalt, Fault::OutOfMemory(_)) => "Cobalt knows no memory",
+        (Dialect::Cobalt, Fault::OutOfMemory(_)) => "Cobalt has no request for memory",
         (Dialect::GridEngine, Fault::NodeDown(_)) => {
             "Grid Engine says that the job runs until the node is back (reschedule_unknown 0)"
         }
