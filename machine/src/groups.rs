@@ -69,7 +69,7 @@ pub(crate) fn own(name: &str) -> Result<Vec<PathBuf>, Trouble> {
 pub(crate) fn enter(groups: &[PathBuf]) -> Result<(), Trouble> {
     let enter = |group: &PathBuf| {
         fs::create_dir(group)?;
-        // Whatever the umask: before Linux 6.16 a machine mounts its part of the hierarchy only where its root may search all that is above.
+        // Whatever the umask: on Linux 6.1 a machine mounts its part of the hierarchy only where its root may search all that is above.
         fs::set_permissions(group, fs::Permissions::from_mode(0o755))?;
         for (file, most) in BOUNDS {
             // There is none in a hierarchy of version 1.
