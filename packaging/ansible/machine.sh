@@ -51,7 +51,9 @@ if machines update debian12 >"$work/log"; then nok "a changed playbook is played
 same "the old tree stays" "$before" "$(readlink "$work/var/lib/nunbird/machines/debian12/current")"
 same "nothing of the failed one is left" "" "$(ls -A "$work/var/lib/nunbird/machines/debian12" | grep partial)"
 same "nothing is mounted" "" "$(grep " $work" /proc/mounts)"
-same "no process is left" "" "$(grep -lz "$work" /proc/[0-9]*/cmdline 2>/dev/null | grep -v "/$$/")"
+# In brackets, because the arguments of this grep(1) have the pattern as well.
+left() { grep -lz "[${work%"${work#?}"}]${work#?}" /proc/[0-9]*/cmdline 2>/dev/null; }
+same "no process is left" "" "$(left)"
 # What Ansible keeps below the home of root is the host's own; a test leaves none.
 [ -n "$had_home" ] || rm -rf --one-file-system /root/.ansible
 echo "$passed passed, $failed failed"
