@@ -217,15 +217,11 @@ impl Engine<'_> {
 
     /// How long after one check of the files the next one is due.
     fn check_interval(&self) -> Duration {
-        if self.command.is_some() || self.pending_query.is_some() || !self.machine.is_settled() {
-            return CHECK_INTERVAL;
+        let settled = self.command.is_none() && self.pending_query.is_none() && self.machine.is_settled();
+        match settled {
+            true => quiet_interval(self.reported, self.machine.began.is_some(), self.changed.elapsed()),
+            false => CHECK_INTERVAL,
         }
-        if self.reported {
-            return CHECK_INTERVAL_REPORTED;
-        }
-        let [runs, waits] = CHECK_INTERVAL_QUIET;
-        let longest = if self.machine.began.is_some() { runs } else { waits };
-        (self.changed.elapsed() / QUIET_PART).clamp(CHECK_INTERVAL, longest)
     }
 
     /// Checks the agent's files, after an inotify event or when it is due, which is returned.
@@ -538,10 +534,48 @@ impl Engine<'_> {
     }
 }
 
+/// The interval of a job of which nothing is pending, that runs or waits in the queue and has not changed for a while.
+fn quiet_interval(reported: bool, runs: bool, unchanged: Duration) -> Duration {
+    if reported {
+        return CHECK_INTERVAL_REPORTED;
+    }
+    let [running, waiting] = CHECK_INTERVAL_QUIET;
+    (unchanged / QUIET_PART).clamp(CHECK_INTERVAL, if runs { running } else { waiting })
+}
+
 /// Whether all that writes to files there does so through this host's kernel: its own processes, and those of hosts that it exports
 /// the file system to.
 fn is_local(path: &Path) -> bool {
     let local =
         [statfs::EXT4_SUPER_MAGIC, statfs::XFS_SUPER_MAGIC, statfs::BTRFS_SUPER_MAGIC, statfs::TMPFS_MAGIC];
     statfs::statfs(path).is_ok_and(|found| local.contains(&found.filesystem_type()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_local, quiet_interval};
+    use std::path::Path;
+    use std::time::Duration;
+
+    #[test]
+    fn quiet_files_are_looked_at_every_ten_seconds_where_the_kernel_reports_changes_and_less_often_elsewhere()
+    {
+        let interval = |reported, runs, unchanged| {
+            quiet_interval(reported, runs, Duration::from_secs(unchanged)).as_millis()
+        };
+        for (reported, runs, unchanged, expected) in [
+            (true, true, 0, 10_000),
+            (true, false, 3600, 10_000),
+            (false, true, 0, 1000),
+            (false, true, 16, 1000),
+            (false, true, 24, 1500),
+            (false, true, 3600, 2000),
+            (false, false, 32, 2000),
+            (false, false, 80, 5000),
+            (false, false, 3600, 5000),
+        ] {
+            assert_eq!(interval(reported, runs, unchanged), expected, "{reported} {runs} {unchanged}");
+        }
+        assert!(is_local(Path::new("/dev/shm")) && !is_local(Path::new("/proc")));
+    }
 }
