@@ -276,3 +276,32 @@ impl<'fd> Supervisor<'fd> {
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Mark, PollTimeout, Signals, Stream, Supervisor, Timeouts};
+    use nix::unistd::Pid;
+    use std::io::pipe;
+    use std::os::fd::AsFd;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn output_that_lingers_is_waited_for_no_longer_however_late_its_time_is_noticed() {
+        let ((out, _of_job), (err, _of_job_too)) = (pipe().expect("pipe"), pipe().expect("pipe"));
+        let (_runner, sink) = pipe().expect("pipe");
+        let [out, err] = [out, err].map(|source| Stream::new(source.into(), sink.as_fd()).expect("a stream"));
+        let signals = Signals::block().expect("signals");
+        let timeouts = Timeouts { linger: Duration::from_secs(3600), ..Timeouts::default() };
+        let mut one = Supervisor::new(Pid::this(), Mark::of("none"), signals, out, err, timeouts);
+        one.idle = None;
+        assert_eq!(one.timeout(), PollTimeout::NONE, "while the job runs");
+        one.ended = Some(Instant::now());
+        assert!(one.timeout().as_millis().is_some_and(|wait| wait > 3_500_000), "after its end");
+        // The time comes between two looks at the clock: due by now, and not done yet.
+        one.timeouts.linger = Duration::ZERO;
+        assert_eq!(one.timeout(), PollTimeout::ZERO, "when it is due");
+        one.do_due_actions();
+        assert!(one.end().is_some(), "the pipes are empty, and nothing more is read from them");
+        assert_eq!(one.timeout(), PollTimeout::NONE, "when it is done");
+    }
+}
