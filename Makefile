@@ -49,7 +49,7 @@ help:
 PACKAGES = gcc binutils libc6-dev make git apache2-utils btrfs-progs bubblewrap busybox-static ca-certificates charliecloud crun docker-registry e2fsprogs fuse-overlayfs \
   gridengine-client gridengine-exec gridengine-master iproute2 keyutils libcap2-bin libpam0g-dev mariadb-server \
   mmdebstrap munge netavark passwd podman procps rpm skopeo slirp4netns slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin \
-  slurmctld slurmd slurmdbd squashfs-tools squashfuse strace sudo systemd systemd-container tinyproxy-bin uidmap umoci util-linux valgrind
+  slurmctld slurmd slurmdbd squashfs-tools squashfuse strace sudo systemd systemd-container tcsh tinyproxy-bin uidmap umoci util-linux valgrind
 setup:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  missing=""; for p in $(PACKAGES); do \

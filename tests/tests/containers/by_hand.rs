@@ -496,6 +496,44 @@ fn a_prompt_after_a_failure_has_the_jobs_variables_directory_and_container() {
     );
 }
 
+/// Shells without POSIX's assignments: Debian's tcsh, and one that knows nothing but a word and its arguments, and refuses what fish refuses.
+const OTHER_SHELLS: [(&str, &str); 2] = [
+    ("tcsh", "#!/bin/sh\nexec /usr/bin/tcsh \"$@\"\n"),
+    (
+        "strict",
+        "#!/bin/sh\n[ \"$1\" = -c ] || exec /bin/sh \"$@\"\n\
+         if printf '%s' \"$2\" | grep -Eq '(^|;) *[A-Za-z_][A-Za-z_0-9]*='; then echo 'strict: Unsupported use of =' >&2; exit 127; fi\n\
+         exec /bin/sh \"$@\"\n",
+    ),
+];
+
+#[needs(root)]
+fn a_prompt_in_a_terminal_opens_for_an_account_whose_shell_is_no_posix_shell() {
+    let node = Node::start(Release::Host);
+    let project = Project::new(&node, "nbt_ann", &[(".gitlab-ci.yml", PROMPT)]);
+    let program = node.program("nunbird").display().to_string();
+    for (name, text) in OTHER_SHELLS {
+        let shell = format!("/home/nbt_ann/{name}");
+        project.shell(&format!("cat >../{name} <<'END'\n{text}END\nchmod 755 ../{name}"));
+        node.administer(&format!("sed -i 's,^\\(nbt_ann:.*:\\)[^:]*$,\\1{shell},' /etc/passwd"));
+        let here = format!("{program} exec here --shell-on-failure");
+        let slowly = "sleep 1; while IFS= read -r line; do printf '%s\\n' \"$line\"; sleep 1; done";
+        let script = format!("cd work && ({slowly}) | script -qec '{here}' /dev/null");
+        let keys = "echo \"[$SHELL] [$OWN] on $(tty)\"\nexit\n";
+        let done = project.person.feed(["env", "SHELL=/bin/sh", "sh", "-c", &script], keys);
+        assert!(
+            done.stdout.contains(&format!("[{shell}] [the job's] on /dev/pts/")),
+            "{name}: {}{}",
+            done.stdout,
+            done.stderr
+        );
+        assert!(done.stdout.contains("[job] $ "), "{name}: {}", done.stdout);
+        for refused in ["Unsupported use", "Command not found"] {
+            assert!(!done.stdout.contains(refused), "{name}: {}", done.stdout);
+        }
+    }
+}
+
 const CONTAINED: &str = "\
 variables: {GREETING: hello from the job}
 inside:
