@@ -12,7 +12,7 @@ use std::process::Command;
 
 const TABLES: &str = "\
 [limits.small]
-memory = \"400MiB\"
+memory = \"256MiB\"
 cpus = \"1.5\"
 pids = 150
 
@@ -38,7 +38,7 @@ const SCRIPTS: [(&str, &str, &str); 3] = [
     (
         "hungry",
         "build_script",
-        "perl -e '$x = q(x) x (600 << 20)' || echo ended $?\n",
+        "perl -e '$x = q(x) x (320 << 20)' || echo ended $?\n",
     ),
 ];
 
@@ -46,7 +46,7 @@ const SCRIPTS: [(&str, &str, &str); 3] = [
 const FACTS: [&str; 8] = [
     "one prepare exit 0",
     "one look exit 0",
-    "read back 419430400 150 150000 100000",
+    "read back 268435456 150 150000 100000",
     "one forks exit 0",
     "inside agent yes",
     "one hungry exit 0",

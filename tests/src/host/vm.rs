@@ -16,9 +16,9 @@ use std::sync::{Mutex, PoisonError};
 
 const PACKAGES: &str = "qemu-system-x86,busybox-static,kmod,cpio,linux-image-cloud-amd64";
 
-/// How long a boot with its script may take, in seconds. Ten are usual for a short one; the long ones take minutes on a
-/// machine that does other things.
-const PATIENCE: &str = "900";
+/// How long a boot with its script may take, in seconds. Ten are usual for a short one; one with a job's machine in it has taken more than
+/// fifteen minutes on a machine that did other things.
+const PATIENCE: &str = "1800";
 
 /// Two machines at once would each take twice as long, and come near [`PATIENCE`].
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
