@@ -339,3 +339,31 @@ fn too_few_ids_for_containers_in_machines_are_found() {
         assert_eq!(found.iter().any(|f| f.contains("machine-nested")), is_found, "{size}: {found:#?}");
     }
 }
+
+#[needs(root)]
+fn what_the_users_of_all_machines_with_containers_can_take_of_roots_counts_is_remarked_with_its_numbers() {
+    let world = world(Privilege::Setuid);
+    world.write_file("/etc/nunbird/machine-ids", "ids 524288 131072 64\n", "root", 0o644);
+    world.reconfigure(
+        "[job]\n",
+        "[container.machine]\nengine = \"nspawn\"\ndefault_image = \"debian\"\nnested = true\n\n[job]\ncontainer = \"machine\"\n",
+    );
+    let counts = || {
+        let mut found = doctor(&world, "root");
+        found.retain(|finding| finding.starts_with("remark machine-counts "));
+        found
+    };
+    let one = |words: &str| assert_one(&counts(), "machine-counts", words);
+    one("[container.machine] has `nested`: a job in it can act as 65536 users more");
+    one("no limit of memory bounds what one of 64 machines at a time takes");
+    world.reconfigure("[job]\n", "[limits.l]\nmemory = \"1GiB\"\n\n[job]\nlimits = \"l\"\n");
+    let numbers = "with 1024 MiB of memory one machine takes up to 1123160 of them, and 64 machines at a time up to 71882240";
+    one(numbers);
+    // What a job's variable can ask for counts.
+    world.reconfigure("memory = \"1GiB\"", "memory = \"512MiB\"\nmax_memory = \"1GiB\"");
+    one(numbers);
+    world.reconfigure("nested = true\n", "");
+    assert_eq!(counts(), [""; 0]);
+    world.reconfigure("default_image = \"debian\"\n", "default_image = \"debian\"\nroot = true\n");
+    one("has `root`: a job in it can act as every user of its machine");
+}
