@@ -6,12 +6,12 @@
 
 use crate::context::Context;
 use crate::privilege::{NOBODY_AT_ALL, Privilege, Source};
-use crate::refusal::{Code, Refusal, clean, print_error};
+use crate::refusal::{Code, Refusal};
 use nunbird_files::identity::FileIdentity;
 use nunbird_groups::{Answer, As, Gauge, Make, PROGRAM, Request, Systemd};
 use nunbird_host::files;
-use nunbird_messages::{Group, ProcessLimits, Record, Untrusted, Usage};
-use nunbird_requests::{Confine, Without};
+use nunbird_messages::{Group, ProcessLimits, Record, Usage};
+use nunbird_requests::Confine;
 use nunbird_sys::capabilities::{CAP_SETGID, CAP_SETUID};
 use nunbird_sys::fork::Child;
 use nunbird_sys::{priority, process, rlimits, signals};
@@ -33,50 +33,13 @@ fn check(context: &Context<'_>, confine: &Confine) -> Result<(), Refusal> {
     check_nice(confine.processes.nice).map_err(|why| refused(&confine.name, &why))
 }
 
-/// Makes the job's group, or warns that there is none where the site lets jobs run so, and why, for the admin.
+/// Makes the job's group; or why there is none, for the admin. Whether the job runs without one is the decider's to say, as is what to limit.
 ///
 /// # Errors
-/// A system refusal that names what is missing; a denial where amounts that the user asked for cannot be put in force: they
-/// must not be a way to run without those of the site.
-pub(crate) fn establish(
-    context: &Context<'_>,
-    confine: &Confine,
-) -> Result<(Option<Group>, Option<String>), Refusal> {
+/// A system refusal when the job's processes cannot have their own limits and their place.
+pub(crate) fn establish(context: &Context<'_>, confine: &Confine) -> Result<Result<Group, String>, Refusal> {
     check(context, confine)?;
-    let trouble = match make(context, confine) {
-        Ok(group) => return Ok((Some(group), None)),
-        Err(trouble) => trouble,
-    };
-    match confine.without {
-        Without::Uncounted => Ok((None, None)),
-        Without::Refused => Err(refused(&confine.name, &trouble)),
-        Without::Denied => {
-            let detail = format!("[limits.{}], with what the job asks for: {trouble}", confine.name);
-            let message = "the limits that this job asks for cannot be put in force on this host";
-            Err(Refusal::denied(Code::Limits, message, detail).help(
-                "remove NUNBIRD_MEMORY, NUNBIRD_CPUS and NUNBIRD_PIDS from .gitlab-ci.yml, or ask for less",
-            ))
-        }
-        Without::Warned => {
-            let detail = clean(&format!("runs without [limits.{}]: {trouble}", confine.name));
-            warn_of_no_limits(context, &confine.name, &detail);
-            Ok((None, Some(detail)))
-        }
-    }
-}
-
-/// The job log is the CI user's: where this host's groups are is the admin's to read, in the audit event, or with `-u`.
-fn warn_of_no_limits(context: &Context<'_>, name: &str, detail: &str) {
-    let name = Untrusted(name);
-    let mut text =
-        format!("nunbird: warning: this job runs WITHOUT the limits `{name}` of this site [limits]\n");
-    if context.unobfuscated {
-        for line in detail.lines() {
-            text.push_str(&format!("  = note: {line}\n"));
-        }
-    }
-    text.push_str(&format!("  = decision: {}\n", context.decision_id));
-    print_error(&text);
+    Ok(make(context, confine))
 }
 
 /// The group, in bytes that later stages pass on. Whether it is the runner's `nunbird-limits` finds out, as the runner.

@@ -14,7 +14,7 @@ use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
 use nunbird_host::{Destination, Fetch, Floor, Here, Places, System, Validate};
 use nunbird_messages::{Group, JobDirectory, Record};
-use nunbird_requests::{Confine, Confined, RefusedBy, Reply, Request, Slot, Status, Tidying};
+use nunbird_requests::{Confine, RefusedBy, Reply, Request, Slot, Status, Tidying};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -464,9 +464,9 @@ impl<'c, 'i> Serving<'c, 'i> {
             return Err(failed(&"it asks for limits out of turn"));
         }
         self.confined = true;
-        let (group, unlimited) = limits::establish(self.context, confine)?;
-        self.group.clone_from(&group);
-        Ok(Reply::Confined(Confined { group, unlimited }))
+        let made = limits::establish(self.context, confine)?;
+        self.group = made.as_ref().ok().cloned();
+        Ok(Reply::Confined(made))
     }
 
     /// Writes the record of a job, whose every field that this program goes by is compared with what it knows itself.

@@ -4,11 +4,11 @@ use crate::call::Call;
 use crate::monitor::decider_failed;
 use nunbird_groups::{Disk, Order};
 use nunbird_handover::{Amounts, DiskLimit, JobLimits, JobSpec, Rlimits};
-use nunbird_host::refusal::{Refusal, print_error};
+use nunbird_host::refusal::{Code, Refusal, clean, print_error};
 use nunbird_judge::place;
-use nunbird_messages::{Group, ProcessLimits};
+use nunbird_messages::{Group, ProcessLimits, Untrusted};
 use nunbird_policy::{Limits, RequestRefused};
-use nunbird_requests::{Confine, Confined, Reply, Request, Without};
+use nunbird_requests::{Confine, Reply, Request};
 use nunbird_wire::Message;
 
 /// The limits of the job, its user's requests included.
@@ -47,26 +47,67 @@ pub(crate) fn establish(
         name: job.name.clone(),
         processes: of_processes(job),
         order: order(limits.cgroup_driver.in_record(), job).to_bytes(),
-        without: match () {
-            // Without a group such a job is only not counted.
-            () if job.amounts == Amounts::default() && job.disks.is_empty() => Without::Uncounted,
-            () if limits.require => Without::Refused,
-            () if job.amounts != limits.amounts => Without::Denied,
-            () => Without::Warned,
-        },
         job_id: spec.job_id,
         runner_id: call.admitted.as_ref().and_then(|admitted| admitted.runner_id).unwrap_or(0),
         account: spec.account.name.clone(),
     };
     match call.monitor.have(&Request::Confine(confine))? {
-        Reply::Confined(Confined { group, unlimited }) => {
-            if group.is_none() {
-                job.disks.clear();
-            }
-            Ok((group, unlimited))
+        Reply::Confined(Ok(group)) => Ok((Some(group), None)),
+        Reply::Confined(Err(trouble)) => {
+            let unlimited = without(call, limits, job, &trouble)?;
+            job.disks.clear();
+            Ok((None, unlimited))
         }
         _ => Err(decider_failed(&"another reply than was asked for")),
     }
+}
+
+/// What becomes of a job whose group cannot be made: why it runs without one, where it does, for the admin.
+///
+/// # Errors
+/// A system refusal where the site demands its limits; a denial where amounts that the user asked for cannot be put in force: they must not be a
+/// way to run without those of the site.
+fn without(
+    call: &Call<'_>,
+    limits: &Limits,
+    job: &JobLimits,
+    trouble: &str,
+) -> Result<Option<String>, Refusal> {
+    let name = &job.name;
+    match () {
+        // Without a group such a job is only not counted.
+        () if job.amounts == Amounts::default() && job.disks.is_empty() => Ok(None),
+        () if limits.require => {
+            let message = "the limits for this job cannot be put in force on this host";
+            Err(Refusal::system(Code::Limits, message, format!("[limits.{name}]: {trouble}")))
+        }
+        () if job.amounts != limits.amounts => {
+            let detail = format!("[limits.{name}], with what the job asks for: {trouble}");
+            let message = "the limits that this job asks for cannot be put in force on this host";
+            Err(Refusal::denied(Code::Limits, message, detail).help(
+                "remove NUNBIRD_MEMORY, NUNBIRD_CPUS and NUNBIRD_PIDS from .gitlab-ci.yml, or ask for less",
+            ))
+        }
+        () => {
+            let detail = clean(&format!("runs without [limits.{name}]: {trouble}"));
+            warn_of_no_limits(call, name, &detail);
+            Ok(Some(detail))
+        }
+    }
+}
+
+/// The job log is the CI user's: where this host's groups are is the admin's to read, in the audit event, or with `-u`.
+fn warn_of_no_limits(call: &Call<'_>, name: &str, detail: &str) {
+    let name = Untrusted(name);
+    let mut text =
+        format!("nunbird: warning: this job runs WITHOUT the limits `{name}` of this site [limits]\n");
+    if call.start.unobfuscated {
+        for line in detail.lines() {
+            text.push_str(&format!("  = note: {line}\n"));
+        }
+    }
+    text.push_str(&format!("  = decision: {}\n", call.start.decision_id));
+    print_error(&text);
 }
 
 /// What `nunbird-limits` is to make.

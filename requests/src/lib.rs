@@ -13,8 +13,8 @@ mod request;
 mod stage;
 mod start;
 
-pub use reply::{Confined, Fetched, RefusedBy, Reply};
-pub use request::{Confine, Request, Slot, Without};
+pub use reply::{Fetched, RefusedBy, Reply};
+pub use request::{Confine, Request, Slot};
 pub use stage::{Launch, Stage, StageEnd, StageKind, Status, Tidying};
 pub use start::{Privileges, Start, Task};
 

@@ -25,15 +25,6 @@ pub struct RefusedBy {
 /// What `nunbird-keys` has printed, or why not.
 pub type Fetched = Result<Vec<u8>, Unfetched>;
 
-/// Limits that are in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Confined {
-    /// The job's control group as the record is to have it.
-    pub group: Option<Group>,
-    /// Why the job runs without them, where it does.
-    pub unlimited: Option<String>,
-}
-
 /// A reply. Which one fits, the request says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
@@ -71,14 +62,13 @@ pub enum Reply {
     Nologin(Option<Nologin>),
     /// Whether a refusal is written down.
     Turn(Turn),
-    /// The job's limits.
-    Confined(Confined),
+    /// The job's control group as the record is to have it, or why there is none, for the admin.
+    Confined(Result<Group, String>),
     /// The launcher has ended.
     Ended(Box<StageEnd>),
 }
 
 layout!(RefusedBy { denied, code, message, detail, help });
-layout!(Confined { group, unlimited });
 choice!(Reply {
     1 => Trouble(why),
     2 => Refused(refused),
@@ -97,6 +87,6 @@ choice!(Reply {
     15 => OwnFile(file),
     16 => Nologin(nologin),
     17 => Turn(turn),
-    18 => Confined(confined),
+    18 => Confined(group),
     19 => Ended(end),
 });

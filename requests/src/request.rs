@@ -83,8 +83,6 @@ pub struct Confine {
     pub processes: ProcessLimits,
     /// The order for `nunbird-limits`.
     pub order: Vec<u8>,
-    /// What becomes of a job whose group cannot be made.
-    pub without: Without,
     /// GitLab's id of the job.
     pub job_id: u64,
     /// Its runner's id; 0 where the server does not state it.
@@ -93,22 +91,8 @@ pub struct Confine {
     pub account: String,
 }
 
-/// What becomes of a job whose control group cannot be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Without {
-    /// It runs, and its use is not counted: no amounts are limited.
-    Uncounted,
-    /// It runs with a warning.
-    Warned,
-    /// It is denied: its user asked for other amounts than the site gives, which must not be a way to run without those of the site.
-    Denied,
-    /// It is refused.
-    Refused,
-}
-
-choice!(Without { 0 => Uncounted, 1 => Warned, 2 => Denied, 3 => Refused });
 layout!(Slot { server, job_id, account });
-layout!(Confine { name, processes, order, without, job_id, runner_id, account });
+layout!(Confine { name, processes, order, job_id, runner_id, account });
 choice!(Request {
     1 => Account(name),
     2 => Group(name),

@@ -1,6 +1,6 @@
 use crate::{
-    Confine, Confined, Launch, MAX_REPLY, MAX_REQUEST, Privileges, RefusedBy, Reply, Request, Slot, Stage,
-    StageEnd, StageKind, Start, Status, Task, Tidying, Without,
+    Confine, Launch, MAX_REPLY, MAX_REQUEST, Privileges, RefusedBy, Reply, Request, Slot, Stage, StageEnd,
+    StageKind, Start, Status, Task, Tidying,
 };
 use nunbird_accounts::shadow::Expiry;
 use nunbird_accounts::users::{GroupEntry, UserEntry};
@@ -94,7 +94,6 @@ fn requests() -> Vec<Request> {
             name: "l".to_owned(),
             processes: ProcessLimits { nice: Some(3), ..ProcessLimits::default() },
             order: b"order".to_vec(),
-            without: Without::Denied,
             job_id: 1,
             runner_id: 2,
             account: "a".to_owned(),
@@ -154,7 +153,8 @@ fn replies() -> Vec<Reply> {
         Reply::Nologin(Some(Nologin { file: "/etc/nologin".into(), text: "t".to_owned() })),
         Reply::Turn(Turn::Write(4)),
         Reply::Turn(Turn::LeaveOut),
-        Reply::Confined(Confined { group: Some(group()), unlimited: Some("u".to_owned()) }),
+        Reply::Confined(Ok(group())),
+        Reply::Confined(Err("why".to_owned())),
     ]
     .into_iter()
     .chain(ends().map(|end| Reply::Ended(Box::new(end))))

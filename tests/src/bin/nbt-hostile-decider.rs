@@ -5,9 +5,7 @@
 
 use nunbird_host::{Destination, Fetch, Validate};
 use nunbird_messages::{Group, Isolation, Machine, MachineBind, Pam, ProcessLimits, Record, SessionSpan};
-use nunbird_requests::{
-    Confine, Launch, MAX_REPLY, MONITOR_FD, Reply, Request, Slot, Start, Task, Tidying, Without,
-};
+use nunbird_requests::{Confine, Launch, MAX_REPLY, MONITOR_FD, Reply, Request, Slot, Start, Task, Tidying};
 use nunbird_wire::{Message, read_frame, write_frame};
 use std::ffi::CString;
 use std::fs;
@@ -90,7 +88,6 @@ fn request(line: &str, start: &Start, slot: u64) -> Request {
             name: "l".to_owned(),
             processes: ProcessLimits::default(),
             order: Vec::new(),
-            without: Without::Warned,
             job_id: 7,
             runner_id: 0,
             account: "root".to_owned(),
