@@ -262,7 +262,7 @@ impl<'a> Given<'a> {
 
 impl Used {
     /// What the kernel has counted.
-    pub fn of(usage: nunbird_messages::Usage) -> Self {
+    pub fn of(usage: crate::Usage) -> Self {
         Used {
             cpu_time: usage.cpu_time,
             memory_peak: usage.memory_peak,

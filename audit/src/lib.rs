@@ -13,9 +13,11 @@ mod event;
 mod sinks;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use event::{
     Account, Circumstances, Claim, Claims, Container, End, Event, Given, Job, Outcome, ProviderIdentity,
     Script, Used,
 };
 pub use sinks::{Sinks, destinations};
+pub use usage::{Usage, usage};

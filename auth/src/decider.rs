@@ -12,10 +12,10 @@ use crate::settings;
 use crate::store;
 use nunbird_files::foreign::Caller;
 use nunbird_host::{memory, runner};
-use nunbird_messages::{JobDirectory, Record, Untrusted, Usage, Version};
+use nunbird_messages::{JobDirectory, Record, Untrusted, Version};
 use nunbird_requests::{
-    Launch, MAX_REQUEST, MONITOR_FD, PEER_FD, RESPONSE_FD, RefusedBy, Reply, Request, Stage, StageEnd,
-    StageKind, Start, Task,
+    Counted, Launch, MAX_REQUEST, MONITOR_FD, PEER_FD, RESPONSE_FD, RefusedBy, Reply, Request, Stage,
+    StageEnd, StageKind, Start, Task,
 };
 use nunbird_surrender::{self as surrender, Ids};
 use nunbird_sys::fork::{Child, Ended, fork_into};
@@ -75,7 +75,7 @@ impl Question {
         kind: StageKind,
         record: &Record,
         exit_code_file: bool,
-        used: Option<Usage>,
+        used: Option<Counted>,
     ) -> Result<Self, Refusal> {
         let stage = Stage {
             script: matches!(kind, StageKind::Run(_)),

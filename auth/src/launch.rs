@@ -136,7 +136,7 @@ impl Start {
             let mut bytes = vec![0; SUMMARY_SIZE];
             summary.read_exact_at(&mut bytes, 0).ok().map(|()| bytes)
         });
-        Ok(StageEnd { usage: held.map(Held::usage), summary, ..stage_end(ended, started) })
+        Ok(StageEnd { counted: held.map(Held::counted), summary, ..stage_end(ended, started) })
     }
 
     /// Runs `cleanup`'s launcher, which runs no code of the user's, and waits with privilege kept for what
@@ -196,7 +196,7 @@ fn stage_end(ended: Ended, started: Instant) -> StageEnd {
         Ended::Killed(signal) => Status::Killed(signal),
     };
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    StageEnd { end, duration_ms, summary: None, usage: None }
+    StageEnd { end, duration_ms, summary: None, counted: None }
 }
 
 fn failed(detail: &dyn Display) -> Refusal {

@@ -8,10 +8,10 @@ use crate::context::Context;
 use crate::privilege::{NOBODY_AT_ALL, Privilege, Source};
 use crate::refusal::{Code, Refusal};
 use nunbird_files::identity::FileIdentity;
-use nunbird_groups::{Answer, As, Gauge, Make, PROGRAM, Request, Systemd};
+use nunbird_groups::{Answer, As, Counter, Make, PROGRAM, Request, Systemd};
 use nunbird_host::files;
-use nunbird_messages::{Group, ProcessLimits, Record, Usage};
-use nunbird_requests::Confine;
+use nunbird_messages::{Group, ProcessLimits, Record};
+use nunbird_requests::{Confine, Counted};
 use nunbird_sys::capabilities::{CAP_SETGID, CAP_SETUID};
 use nunbird_sys::fork::Child;
 use nunbird_sys::{priority, process, rlimits, signals};
@@ -158,9 +158,11 @@ pub(crate) struct Entry {
 /// The group while a stage runs.
 #[derive(Debug)]
 pub(crate) struct Held {
-    gauges: Vec<Gauge>,
-    /// What the job had used when the stage began.
-    before: Usage,
+    /// What the counters are, which the decider reads.
+    described: Vec<u8>,
+    counters: Vec<Counter>,
+    /// What was in them when the stage began.
+    before: Vec<Vec<u8>>,
 }
 
 impl Entry {
@@ -193,7 +195,7 @@ impl Entry {
     fn open(&self, privilege: Privilege, process: Option<i32>) -> Result<Held, String> {
         let by = by(privilege, self.group.is_runners, self.runner);
         match ask(privilege, by, &Request::Enter(self.group.clone(), process), PATIENCE)? {
-            (Answer::Entered(before, _), gauges) => Ok(Held { gauges, before }),
+            (Answer::Entered(described, before), counters) => Ok(Held { described, counters, before }),
             (answer, _) => Err(unexpected(answer)),
         }
     }
@@ -222,7 +224,7 @@ fn bounds(context: &Context<'_>, processes: &ProcessLimits) -> io::Result<rlimit
 ///
 /// # Errors
 /// A system refusal when some do not end; the record stays, so that `cleanup` can be called again.
-pub(crate) fn end(privilege: Privilege, record: &Record) -> Result<Option<Usage>, Refusal> {
+pub(crate) fn end(privilege: Privilege, record: &Record) -> Result<Option<Counted>, Refusal> {
     let Some((by, group)) = parts(privilege, record.group.as_ref(), record.runner_uid) else {
         return Ok(None);
     };
@@ -238,7 +240,7 @@ pub(crate) fn end(privilege: Privilege, record: &Record) -> Result<Option<Usage>
         other => other,
     };
     match answer.map_err(|trouble| left(&trouble))? {
-        (Answer::Ended(usage), _) => Ok(Some(usage)),
+        (Answer::Ended(described, now), _) => Ok(Some(Counted { described, before: Vec::new(), now })),
         (Answer::Done, _) => Ok(None),
         (answer, _) => Err(left(&unexpected(answer))),
     }
@@ -282,7 +284,7 @@ fn ask(
     by: As,
     request: &Request,
     patience: Duration,
-) -> Result<(Answer, Vec<Gauge>), String> {
+) -> Result<(Answer, Vec<Counter>), String> {
     nunbird_groups::ask(&files::beside(PROGRAM, privilege.rights())?, by, request, patience)
 }
 
@@ -304,8 +306,9 @@ fn left(trouble: &dyn Display) -> Refusal {
 }
 
 impl Held {
-    /// What the job had used when the stage began, and has used now. Looks once, without privilege: the files are open.
-    pub(crate) fn usage(self) -> (Usage, Usage) {
-        (self.before, nunbird_groups::read(&self.gauges))
+    /// What the counters say. Looks once, without privilege: the files are open.
+    pub(crate) fn counted(self) -> Counted {
+        let now = self.counters.iter().map(Counter::content).collect();
+        Counted { described: self.described, before: self.before, now }
     }
 }

@@ -1,10 +1,12 @@
 //! The group of one CI job, over all the directories that it has.
 
 use super::{Amounts, Folder, Place, Trouble, Way, files, leaf, usage};
+use crate::usage::Gauges;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use nunbird_groups::{Count, Gauge, Usage};
+use nunbird_gauges::{Count, Reading};
+use nunbird_groups::Counter;
 use nunbird_sys::effective::EffectiveUser;
 use std::collections::BTreeMap;
 use std::io;
@@ -148,21 +150,27 @@ impl JobGroup {
     }
 
     /// Opens what counts for the group, to be read without privilege.
-    pub fn gauges(&self) -> Vec<Gauge> {
-        let mut gauges = usage::gauges(self.way, |controller| self.folder(controller));
-        if self.is_slice() && self.way == Way::Separate {
-            gauges.retain(|gauge| gauge.parts().0.0 != Count::OomKills);
-            gauges.extend(self.folder("memory").and_then(|memory| usage::bell(memory).ok()));
+    pub fn gauges(&self) -> Gauges {
+        let (files, counters) = usage::gauges(self.way, |controller| self.folder(controller));
+        if !self.is_slice() || self.way != Way::Separate {
+            return (files, counters);
         }
-        gauges
+        let bell = self.folder("memory").and_then(|memory| usage::bell(memory).ok());
+        let bell = bell.map(|bell| ((Count::OomKills, Reading::Event), bell));
+        let others = files.into_iter().zip(counters).filter(|((count, _), _)| *count != Count::OomKills);
+        others.chain(bell).unzip()
     }
 
-    /// What its processes have used up to now.
-    pub fn usage(&self) -> Usage {
-        let usage = nunbird_groups::read(&usage::gauges(self.way, |controller| self.folder(controller)));
-        // These are counted where a process was, which is below a slice.
-        let counted = |events: Option<u64>| events.filter(|n| *n > 0 || !self.is_slice());
-        Usage { oom_kills: counted(usage.oom_kills), forks_refused: counted(usage.forks_refused), ..usage }
+    /// What its processes have used up to now: what the counters are, and what is in each of them.
+    pub fn used(&self) -> (Vec<(Count, Reading)>, Vec<Vec<u8>>) {
+        let (mut files, counters) = usage::gauges(self.way, |controller| self.folder(controller));
+        for (count, reading) in files.iter_mut().filter(|_| self.is_slice()) {
+            // These are counted where a process was, which is below a slice.
+            if let (Count::OomKills | Count::ForksRefused, Reading::Text(word, _)) = (count, &*reading) {
+                *reading = Reading::AboveZero(word.clone());
+            }
+        }
+        (files, counters.iter().map(Counter::content).collect())
     }
 
     /// Whether the kernel ends all processes of the group at the request of any process that may write the file (Linux 5.14).

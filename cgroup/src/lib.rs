@@ -34,3 +34,4 @@ pub use place::{Hierarchy, Place};
 pub use slice::Units;
 pub use stray::{Parent, Stray, below};
 pub use trouble::Trouble;
+pub use usage::Gauges;

@@ -3,7 +3,8 @@
 use super::{Folder, Trouble, Way};
 use nix::fcntl::OFlag;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nunbird_groups::{Count, Gauge, Reading};
+use nunbird_gauges::{Count, Reading};
+use nunbird_groups::Counter;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -32,20 +33,23 @@ const SEPARATE: [Known; 8] = [
     (Count::ForksRefused, "pids", "pids.events", "max", 1),
 ];
 
+/// Counters, open, behind what each of them is.
+pub type Gauges = (Vec<(Count, Reading)>, Vec<Counter>);
+
 /// Opens every counter that the kernel has.
-pub(super) fn gauges<'f>(way: Way, folder: impl Fn(&str) -> Option<&'f Folder>) -> Vec<Gauge> {
+pub(super) fn gauges<'f>(way: Way, folder: impl Fn(&str) -> Option<&'f Folder>) -> Gauges {
     let known = if way == Way::Unified { UNIFIED } else { SEPARATE };
     let open = |(count, controller, file, word, divisor): Known| {
         let file = folder(controller)?.file(file, OFlag::O_RDONLY).ok()?;
-        Gauge::new(count, Reading::Text(word.to_owned(), divisor), file).ok()
+        Some(((count, Reading::Text(word.to_owned(), divisor)), Counter::new(file).ok()?))
     };
-    known.into_iter().filter_map(open).collect()
+    known.into_iter().filter_map(open).unzip()
 }
 
 /// Kills for want of memory from now on, for a group of version 1 whose processes lie in groups below it: these count for themselves alone,
 /// and go with their last process. The event is of every group that has come to its limit with them (cgroup-v1/memory.rst, "OOM
 /// Control").
-pub(super) fn bell(memory: &Folder) -> Result<Gauge, Trouble> {
+pub(super) fn bell(memory: &Folder) -> Result<Counter, Trouble> {
     let name = "memory.oom_control";
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     let bell =
@@ -54,6 +58,5 @@ pub(super) fn bell(memory: &Folder) -> Result<Gauge, Trouble> {
     let order = format!("{} {}", bell.as_fd().as_raw_fd(), events.as_raw_fd());
     memory.write("cgroup.event_control", &order)?;
     let bell = File::from(OwnedFd::from(bell));
-    Gauge::new(Count::OomKills, Reading::Event, bell)
-        .map_err(|e| memory.trouble(name, "cannot be watched", e))
+    Counter::new(bell).map_err(|e| memory.trouble(name, "cannot be watched", e))
 }

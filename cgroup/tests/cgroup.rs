@@ -144,8 +144,13 @@ fn limits_of_version_one_are_set_read_back_and_enforced() {
     assert!(make(1).is_err(), "a group that is there already is not taken over");
     let group_again = JobGroup::open(Way::Separate, &group.paths(), 0).expect("found by a later stage");
 
-    let gauges = group.gauges();
-    let killed = || nunbird_groups::read(&gauges).oom_kills.expect("memory is counted");
+    let (files, counters) = group.gauges();
+    let contents = || counters.iter().map(nunbird_groups::Counter::content).collect::<Vec<_>>();
+    let killed = || nunbird_audit::usage(&files, &contents()).oom_kills.expect("memory is counted");
+    let used = || {
+        let (files, contents) = group.used();
+        nunbird_audit::usage(&files, &contents)
+    };
     let before = killed();
     let hungry = run(&group_again, "perl -e '$x = q(x) x (256 << 20); print length $x'; exit $?");
     assert_eq!(hungry.code(), Some(137), "{hungry:?}");
@@ -153,7 +158,7 @@ fn limits_of_version_one_are_set_read_back_and_enforced() {
     assert!(run(&group_again, "perl -e '$x = q(x) x (8 << 20)'").success(), "little memory is given");
 
     run(&group_again, "i=0; while [ $i -lt 40 ]; do sleep 600 & i=$((i+1)); done; exit 0");
-    assert!(group.usage().forks_refused.expect("counted") > 0);
+    assert!(used().forks_refused.expect("counted") > 0);
     let asleep = group.processes().expect("processes");
     assert!((1..=20).contains(&asleep.len()), "{asleep:?}");
     group.kill(USER, PATIENCE).expect("all gone");
@@ -161,7 +166,7 @@ fn limits_of_version_one_are_set_read_back_and_enforced() {
     assert!(asleep.iter().all(|pid| !is_running(*pid)));
 
     assert!(run(&group_again, "perl -e 'do { @t = times } while $t[0] + $t[1] < 0.3'").success());
-    let usage = group.usage();
+    let usage = used();
     assert!(usage.throttled.expect("counted") > 0, "{usage:?}");
     assert!(usage.cpu_time.expect("counted") >= 300_000, "{usage:?}");
     assert!(usage.memory_peak.expect("counted") > 32 << 20, "{usage:?}");

@@ -5,10 +5,9 @@ use crate::sandbox::{self, Part};
 use crate::settings::{self, Settings};
 use crate::verifier::Verifier;
 use crate::{admission, denials, monitor, stage, tidying};
-use nunbird_audit::Script;
+use nunbird_audit::{Script, Usage};
 use nunbird_handover::JobSpec;
 use nunbird_host::refusal::{Class, Refusal, print_error};
-use nunbird_messages::Usage;
 use nunbird_policy::Subject;
 use nunbird_requests::{Request, StageKind, Start, Task};
 use nunbird_token::Admitted;
@@ -68,7 +67,9 @@ fn decide(monitor: &Monitor, verifier: &Verifier, start: &Start, files: Vec<File
     let (stage, used) = match &start.task {
         Task::Config => ("config", None),
         Task::Tidy(_) => ("tidy", None),
-        Task::Stage(stage) => (name(&stage.kind), stage.used),
+        Task::Stage(stage) => {
+            (name(&stage.kind), stage.used.as_ref().and_then(stage::used).map(|(_, now)| now))
+        }
     };
     let mut call =
         Call { start, monitor, stage, admitted: None, subject: None, record: None, script: None, used };

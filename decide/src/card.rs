@@ -2,9 +2,9 @@
 //!
 //! Once a job, behind the user's script. What comes from a batch stage's launcher are numbers that the account states.
 
+use nunbird_audit::Usage;
 use nunbird_handover::{JobLimits, Summary, Untrusted};
 use nunbird_host::refusal::print_error;
-use nunbird_messages::Usage;
 use std::time::Duration;
 
 /// What there is to report.

@@ -8,16 +8,17 @@ use crate::images;
 use crate::monitor::{self, decider_failed};
 use crate::settings;
 use aws_lc_rs::digest;
-use nunbird_audit::{Event, Outcome, Script};
+use nunbird_audit::{Event, Outcome, Script, Usage};
+use nunbird_gauges::{Count, Reading};
 use nunbird_handover::{
     Batch, Credentials, ExitCodes, FORMAT_VERSION, Handover, JobSpec, SUMMARY_SIZE, Summary, Task,
 };
 use nunbird_host::refusal::{Code, Refusal, print_error};
 use nunbird_judge::account::{self, ThisHost};
 use nunbird_judge::registries;
-use nunbird_messages::Usage;
-use nunbird_requests::{Launch, Reply, Request, Stage, StageEnd, StageKind, Status};
+use nunbird_requests::{Counted, Launch, Reply, Request, Stage, StageEnd, StageKind, Status};
 use nunbird_sys::clock;
+use nunbird_wire::Message;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -201,6 +202,12 @@ fn digest_of(script: &File) -> io::Result<String> {
     Ok(digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// What the job's control group had used before the stage, and has used now; none where `nunbird-limits` describes its counters in no known way.
+pub(crate) fn used(counted: &Counted) -> Option<(Usage, Usage)> {
+    let files: Vec<(Count, Reading)> = Message::from_bytes(&counted.described).ok()?;
+    Some((nunbird_audit::usage(&files, &counted.before), nunbird_audit::usage(&files, &counted.now)))
+}
+
 /// Writes the event, and shows the user what the job has used.
 fn conclude(call: &Call<'_>, sinks: &Sinks<'_>, end: &StageEnd) -> Result<(), Refusal> {
     let spec = call.spec()?;
@@ -217,8 +224,9 @@ fn conclude(call: &Call<'_>, sinks: &Sinks<'_>, end: &StageEnd) -> Result<(), Re
         nunbird_audit::End { exit_code, signal, duration_ms: end.duration_ms, batch: summary.clone() };
     let event = Event { end: Some(ended), ..events::event(call, Outcome::StageEnded) };
     events::note(call, sinks, &event);
+    let usage = end.counted.as_ref().and_then(used);
     let kills = |usage: Usage| usage.oom_kills.unwrap_or(0);
-    let kills = end.usage.map_or(0, |(before, now)| kills(now).saturating_sub(kills(before)));
+    let kills = usage.map_or(0, |(before, now)| kills(now).saturating_sub(kills(before)));
     if kills > 0 {
         let limit = spec.limits.as_ref().and_then(|job| job.amounts.memory);
         let limit = limit.map_or_else(String::new, |bytes| format!(" of {}", mebibytes(bytes)));
@@ -227,11 +235,11 @@ fn conclude(call: &Call<'_>, sinks: &Sinks<'_>, end: &StageEnd) -> Result<(), Re
         ));
     }
     let stage = call.script.as_ref().map_or("", |script| script.name.as_str());
-    if card::is_due(stage) && (end.usage.is_some() || summary.is_some()) {
+    if card::is_due(stage) && (usage.is_some() || summary.is_some()) {
         let now = clock::now().ok();
         let card = Card {
-            job: spec.limits.as_ref().filter(|_| end.usage.is_some()),
-            usage: end.usage,
+            job: spec.limits.as_ref().filter(|_| usage.is_some()),
+            usage,
             script: Duration::from_millis(end.duration_ms),
             since: now.map(|now| now.saturating_sub(spec.admitted_at)),
             queued: spec.queued_s,

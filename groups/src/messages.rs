@@ -1,15 +1,14 @@
 //! Requests and answers.
 
-use crate::gauge::{Count, Reading};
-use nunbird_parts::{Group, Usage};
+use nunbird_parts::Group;
 use nunbird_wire::{choice, layout};
 
 /// The longest request, in bytes.
 pub const MAX_REQUEST: usize = 64 << 10;
-/// The longest answer, in bytes.
-pub const MAX_ANSWER: usize = 64 << 10;
-/// The most gauges of an answer.
-pub const MAX_GAUGES: usize = 8;
+/// The longest answer, in bytes: what is in eight counters, and a word.
+pub const MAX_ANSWER: usize = 160 << 10;
+/// The most counters of an answer.
+pub const MAX_COUNTERS: usize = 8;
 
 /// One request. A group has the bytes of [`Answer::Made`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,10 +62,10 @@ choice!(Systemd { 0 => Answers, 1 => Capabilities, 2 => NoPrivilege });
 pub enum Answer {
     /// The group that was made.
     Made(Vec<u8>),
-    /// What its processes have used up to now, and the gauges whose files follow.
-    Entered(Usage, Vec<(Count, Reading)>),
-    /// What its processes have used.
-    Ended(Usage),
+    /// What the counters are, as `nunbird_gauges` has it, and what is in each of them, whose files follow.
+    Entered(Vec<u8>, Vec<Vec<u8>>),
+    /// What its processes have used: what the counters are, and what is in each of them.
+    Ended(Vec<u8>, Vec<Vec<u8>>),
     /// It has been done, or there is no such group any more.
     Done,
     /// These ids do not suffice: to be asked again with those of the keeper.
@@ -79,8 +78,8 @@ choice!(Request { 1 => Make(make), 2 => Enter(group, process), 3 => End(group, u
 layout!(Make { runner, keeper, systemd, runner_id, job_id, decision, account, order });
 choice!(Answer {
     1 => Made(group),
-    2 => Entered(before, gauges),
-    3 => Ended(usage),
+    2 => Entered(described, contents),
+    3 => Ended(described, contents),
     4 => Done,
     5 => Keeper,
     6 => Trouble(why),

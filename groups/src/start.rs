@@ -1,7 +1,7 @@
 //! One process of `nunbird-limits`, with the ids that its work takes and nothing else of its parent's.
 
-use crate::gauge::Gauge;
-use crate::messages::{Answer, MAX_ANSWER, MAX_GAUGES, Request};
+use crate::counter::Counter;
+use crate::messages::{Answer, MAX_ANSWER, MAX_COUNTERS, Request};
 use nunbird_sys::capabilities::Capabilities;
 use nunbird_sys::fork::fork_into;
 use nunbird_sys::kernel::{Kernel, Linux};
@@ -45,7 +45,7 @@ pub fn ask(
     by: As,
     request: &Request,
     patience: Duration,
-) -> Result<(Answer, Vec<Gauge>), String> {
+) -> Result<(Answer, Vec<Counter>), String> {
     let deadline = Instant::now() + patience;
     let step = |name: &'static str| move |e: io::Error| format!("{PROGRAM}: {name}: {e}");
     let (ours, theirs) = UnixStream::pair().map_err(step("socketpair"))?;
@@ -69,7 +69,7 @@ pub fn ask(
     answered
 }
 
-fn converse(timed: &Timed<'_>, request: &Request) -> io::Result<(Answer, Vec<Gauge>)> {
+fn converse(timed: &Timed<'_>, request: &Request) -> io::Result<(Answer, Vec<Counter>)> {
     let invalid = || io::Error::from(io::ErrorKind::InvalidData);
     let socket = timed.socket;
     socket.set_write_timeout(Some(timed.left()?))?;
@@ -77,21 +77,21 @@ fn converse(timed: &Timed<'_>, request: &Request) -> io::Result<(Answer, Vec<Gau
     socket.shutdown(Shutdown::Write)?;
     let bytes = read_frame(timed, MAX_ANSWER)?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let (Version, answer) = Message::from_bytes(&bytes).map_err(|_| invalid())?;
-    let mut gauges = Vec::new();
-    if let Answer::Entered(_, described) = &answer {
-        if described.len() > MAX_GAUGES {
+    let mut counters = Vec::new();
+    if let Answer::Entered(_, before) = &answer {
+        if before.len() > MAX_COUNTERS {
             return Err(invalid());
         }
-        for (count, reading) in described {
+        for _ in before {
             socket.set_read_timeout(Some(timed.left()?))?;
             let (_, mut files) = passing::receive(socket.as_fd())?;
             let file = files.pop().filter(|_| files.is_empty()).ok_or_else(invalid)?;
-            gauges.push(Gauge::new(*count, reading.clone(), file)?);
+            counters.push(Counter::new(file)?);
         }
     }
     // Its end, so that it is about to be there to be waited for.
     let more = { timed }.read(&mut [0])?;
-    if more == 0 { Ok((answer, gauges)) } else { Err(invalid()) }
+    if more == 0 { Ok((answer, counters)) } else { Err(invalid()) }
 }
 
 /// A socket that is read until a deadline, however slowly it speaks.

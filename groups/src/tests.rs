@@ -1,4 +1,4 @@
-use super::{Answer, Count, Disk, Group, Make, Order, Reading, Request, Systemd, Usage};
+use super::{Answer, Disk, Group, Make, Order, Request, Systemd};
 use nunbird_wire::Message;
 use nunbird_wire::Version;
 use std::fmt::Debug;
@@ -48,15 +48,9 @@ fn messages_are_read_as_they_were_written_and_never_in_part() {
     }
     is_whole(&Request::End(group(), 4101));
     is_whole(&Request::Remove(group()));
-    let usage =
-        Usage { memory_peak: Some(1), written: Some(u64::MAX), oom_kills: Some(0), ..Usage::default() };
-    let gauges = [Count::MemoryPeak, Count::CpuTime, Count::OomKills]
-        .map(|count| (count, Reading::Text("word".to_owned(), 1000)))
-        .to_vec();
     is_whole(&Answer::Made(b"group".to_vec()));
-    is_whole(&Answer::Entered(usage, gauges));
-    is_whole(&Answer::Entered(usage, vec![(Count::OomKills, Reading::Event)]));
-    is_whole(&Answer::Ended(usage));
+    is_whole(&Answer::Entered(b"counters".to_vec(), vec![b"1\n".to_vec(), Vec::new()]));
+    is_whole(&Answer::Ended(b"counters".to_vec(), vec![b"1\n".to_vec(), Vec::new()]));
     is_whole(&Answer::Done);
     is_whole(&Answer::Keeper);
     is_whole(&Answer::Trouble("why".to_owned()));

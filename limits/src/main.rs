@@ -12,7 +12,7 @@ mod make;
 
 use nunbird_cgroup::{JobGroup, Kept, Trouble};
 use nunbird_files::identity::FileIdentity;
-use nunbird_groups::{Answer, Gauge, MAX_REQUEST, Request, SOCKET_FD};
+use nunbird_groups::{Answer, Counter, MAX_REQUEST, Request, SOCKET_FD};
 use nunbird_sys::capabilities::{CAP_SETUID, Capabilities};
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::{inherited, passing, process};
@@ -50,14 +50,14 @@ fn serve() -> io::Result<()> {
     let request = read_frame(&socket, MAX_REQUEST)?.ok_or_else(invalid)?;
     let (Version, request) = Message::from_bytes(&request).map_err(|_| invalid())?;
     let [_, uid, _] = Linux.uids()?;
-    let (answer, gauges) =
+    let (answer, counters) =
         answer(request, uid).unwrap_or_else(|trouble| (Answer::Trouble(trouble.to_string()), Vec::new()));
     write_frame(&socket, &(Version, answer).to_bytes())?;
-    gauges.iter().try_for_each(|gauge| passing::send(&socket, b'f', &[gauge.parts().1]))
+    counters.iter().try_for_each(|counter| passing::send(&socket, b'f', &[counter.file()]))
 }
 
 /// `uid` is this process's.
-fn answer(request: Request, uid: u32) -> Result<(Answer, Vec<Gauge>), Trouble> {
+fn answer(request: Request, uid: u32) -> Result<(Answer, Vec<Counter>), Trouble> {
     let answer = match request {
         Request::Make(make) => make::make(&make, uid)?,
         Request::Enter(group, process) => return enter(&Kept::read_whole(&group)?, process),
@@ -67,11 +67,11 @@ fn answer(request: Request, uid: u32) -> Result<(Answer, Vec<Gauge>), Trouble> {
     Ok((answer, Vec::new()))
 }
 
-fn enter(kept: &Kept, process: Option<i32>) -> Result<(Answer, Vec<Gauge>), Trouble> {
+fn enter(kept: &Kept, process: Option<i32>) -> Result<(Answer, Vec<Counter>), Trouble> {
     let group = kept.open()?;
     group.verify(&kept.amounts)?;
-    let gauges = group.gauges();
-    let before = nunbird_groups::read(&gauges);
+    let (files, counters) = group.gauges();
+    let before = counters.iter().map(Counter::content).collect();
     // 0 is this process, and less is a group of processes.
     match (process, &kept.units) {
         (Some(..=0), _) => return Err(Trouble::Unfit("a process to move has no number")),
@@ -79,8 +79,7 @@ fn enter(kept: &Kept, process: Option<i32>) -> Result<(Answer, Vec<Gauge>), Trou
         (Some(process), None) => group.enter(process)?,
         (None, _) => {}
     }
-    let described = gauges.iter().map(|gauge| gauge.parts().0).collect();
-    Ok((Answer::Entered(before, described), gauges))
+    Ok((Answer::Entered(files.to_bytes(), before), counters))
 }
 
 /// Ends every process of the job. Its user's other processes are in other groups.
@@ -99,7 +98,8 @@ fn end(kept: &Kept, uid: u32, user: u32) -> Result<Answer, Trouble> {
         return Ok(Answer::Keeper);
     }
     group.kill(user, PATIENCE)?;
-    Ok(Answer::Ended(group.usage()))
+    let (files, contents) = group.used();
+    Ok(Answer::Ended(files.to_bytes(), contents))
 }
 
 /// Removes the group, once it is empty, or has systemd stop it.

@@ -35,7 +35,7 @@ pub use isolation::Isolation;
 pub use limits::ProcessLimits;
 pub use nunbird_parts::{
     AccountIds, Group, MAX_MACHINE_ANSWER, MAX_MACHINE_REQUEST, Machine, MachineAccount, MachineAnswer,
-    MachineBind, MachineRequest, Usage,
+    MachineBind, MachineRequest,
 };
 pub use nunbird_wire::{FORMAT_VERSION, FormatError, Version};
 pub use pam::{Pam, SessionSpan};

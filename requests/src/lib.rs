@@ -15,7 +15,7 @@ mod start;
 
 pub use reply::{Fetched, RefusedBy, Reply};
 pub use request::{Confine, Request, Slot};
-pub use stage::{Launch, Stage, StageEnd, StageKind, Status, Tidying};
+pub use stage::{Counted, Launch, Stage, StageEnd, StageKind, Status, Tidying};
 pub use start::{Privileges, Start, Task};
 
 /// The number of the socket to `nunbird-auth` in the decider.

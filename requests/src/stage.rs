@@ -1,6 +1,6 @@
 //! What passes about one stage of a job that has a record.
 
-use nunbird_messages::{ExitCodes, Isolation, Usage};
+use nunbird_messages::{ExitCodes, Isolation};
 use nunbird_wire::{choice, layout};
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub struct Stage {
     /// Whether the stage's script follows the configuration files, for its digest.
     pub script: bool,
     /// What the job has used, for the clean-up.
-    pub used: Option<Usage>,
+    pub used: Option<Counted>,
 }
 
 layout!(Stage { kind, body, exit_codes, exit_code_file, script, used });
@@ -76,11 +76,24 @@ pub struct StageEnd {
     pub duration_ms: u64,
     /// The summary that it has written, which is the account's statement.
     pub summary: Option<Vec<u8>>,
-    /// What the job's control group had used before, and has used now.
-    pub usage: Option<(Usage, Usage)>,
+    /// What the counters of the job's control group say.
+    pub counted: Option<Counted>,
 }
 
-layout!(StageEnd { end, duration_ms, summary, usage });
+layout!(StageEnd { end, duration_ms, summary, counted });
+
+/// The counters of the job's control group, of which nothing is read on the way to `nunbird-decide`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// What they are, as `nunbird-limits` describes them.
+    pub described: Vec<u8>,
+    /// What was in each of them when the stage began.
+    pub before: Vec<Vec<u8>>,
+    /// What is in each of them now.
+    pub now: Vec<Vec<u8>>,
+}
+
+layout!(Counted { described, before, now });
 
 /// The status of a process that has ended (wait(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

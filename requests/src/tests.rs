@@ -1,6 +1,6 @@
 use crate::{
-    Confine, Launch, MAX_REPLY, MAX_REQUEST, Privileges, RefusedBy, Reply, Request, Slot, Stage, StageEnd,
-    StageKind, Start, Status, Task, Tidying,
+    Confine, Counted, Launch, MAX_REPLY, MAX_REQUEST, Privileges, RefusedBy, Reply, Request, Slot, Stage,
+    StageEnd, StageKind, Start, Status, Task, Tidying,
 };
 use nunbird_accounts::shadow::Expiry;
 use nunbird_accounts::users::{GroupEntry, UserEntry};
@@ -8,7 +8,7 @@ use nunbird_host::{
     Destination, End, Fetch, Nologin, OwnFile, PersonFile, Report, Said, Turn, Unfetched, Validate,
 };
 use nunbird_messages::{
-    ExitCodes, Group, Isolation, JobDirectory, ProcessLimits, Runner, RunnerProcess, Usage, Version,
+    ExitCodes, Group, Isolation, JobDirectory, ProcessLimits, Runner, RunnerProcess, Version,
 };
 use nunbird_wire::Message;
 use std::fmt::Debug;
@@ -37,14 +37,17 @@ fn launch() -> Launch {
 }
 
 fn ends() -> [StageEnd; 2] {
-    let usage = Usage { oom_kills: Some(3), ..Usage::default() };
     let end = StageEnd {
         end: Status::Exited(-1),
         duration_ms: 5,
         summary: None,
-        usage: Some((Usage::default(), usage)),
+        counted: Some(Counted {
+            described: b"d".to_vec(),
+            before: Vec::new(),
+            now: vec![b"c".to_vec(), Vec::new()],
+        }),
     };
-    [StageEnd { end: Status::Killed(9), summary: Some(vec![0; 256]), usage: None, ..end.clone() }, end]
+    [StageEnd { end: Status::Killed(9), summary: Some(vec![0; 256]), counted: None, ..end.clone() }, end]
 }
 
 fn requests() -> Vec<Request> {
@@ -185,7 +188,7 @@ fn starts() -> Vec<Start> {
         exit_codes: ExitCodes::default(),
         exit_code_file: true,
         script: true,
-        used: Some(Usage::default()),
+        used: Some(Counted { described: vec![1], before: vec![vec![2]], now: vec![Vec::new()] }),
     };
     let kinds = [
         StageKind::Prepare,

@@ -7,7 +7,6 @@
 mod account;
 mod group;
 mod machine;
-mod usage;
 
 pub use account::AccountIds;
 pub use group::Group;
@@ -15,4 +14,3 @@ pub use machine::{
     MAX_MACHINE_ANSWER, MAX_MACHINE_REQUEST, Machine, MachineAccount, MachineAnswer, MachineBind,
     MachineRequest,
 };
-pub use usage::Usage;

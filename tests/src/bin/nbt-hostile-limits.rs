@@ -2,7 +2,8 @@
 //! others it answers as if all were well.
 
 use nunbird_cgroup::{Amounts, Kept, Way, name_of};
-use nunbird_groups::{Answer, Count, MAX_REQUEST, Reading, Request, SOCKET_FD, Usage};
+use nunbird_gauges::{Count, Reading};
+use nunbird_groups::{Answer, MAX_REQUEST, Request, SOCKET_FD};
 use nunbird_messages::Version;
 use nunbird_sys::passing;
 use nunbird_wire::{Message, read_frame, write_frame};
@@ -20,8 +21,8 @@ fn main() {
     let (Version, request) = Message::from_bytes(&request).expect("a request");
     let (kind, usual) = match &request {
         Request::Make(_) => ("make", Answer::Made(b"a group".to_vec())),
-        Request::Enter(..) => ("enter", Answer::Entered(Usage::default(), Vec::new())),
-        Request::End(..) => ("end", Answer::Ended(Usage::default())),
+        Request::Enter(..) => ("enter", counters(Vec::new())),
+        Request::End(..) => ("end", Answer::Ended(Vec::new(), Vec::new())),
         Request::Remove(_) => ("remove", Answer::Done),
     };
     let attack = fs::read_to_string("/etc/nunbird/attack").expect("an attack");
@@ -34,7 +35,7 @@ fn say(socket: &UnixStream, answer: &Answer) -> io::Result<()> {
 }
 
 fn act(mut socket: &UnixStream, request: &Request, what: &str, usual: &Answer) -> io::Result<()> {
-    let gauge = |reading| Answer::Entered(Usage::default(), vec![(Count::OomKills, reading)]);
+    let gauge = |reading| counters(vec![(Count::OomKills, reading)]);
     let text = || Reading::Text(String::new(), 0);
     match what {
         "closes" => Ok(()),
@@ -99,6 +100,11 @@ fn act(mut socket: &UnixStream, request: &Request, what: &str, usual: &Answer) -
         }
         other => panic!("{other}"),
     }
+}
+
+fn counters(files: Vec<(Count, Reading)>) -> Answer {
+    let contents = vec![Vec::new(); files.len()];
+    Answer::Entered(files.to_bytes(), contents)
 }
 
 fn group(socket: &UnixStream, place: &str, owner: u32) -> io::Result<()> {
