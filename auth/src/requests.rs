@@ -143,7 +143,9 @@ impl<'c, 'i> Serving<'c, 'i> {
             // Step 19b.
             Request::OwnFile(account, inside, limit) => self.own_file(&account, &inside, limit)?,
             // Step 19a.
-            Request::Nologin => or_trouble(here.nologin(), Reply::Nologin),
+            Request::Nologin => {
+                or_trouble(here.nologin(), |file| Reply::Text(file.map(|file| file.display().to_string())))
+            }
             Request::Variable(name) => match self.context.inputs.job_variable(&name) {
                 Ok(value) => Reply::Text(value),
                 Err(_) => Reply::Trouble("no UTF-8 text".to_owned()),

@@ -3,9 +3,7 @@
 use nunbird_accounts::shadow::Expiry;
 use nunbird_accounts::users::{GroupEntry, UserEntry};
 use nunbird_host::refusal::{Class, Code, Refusal};
-use nunbird_host::{
-    Destination, Fetch, Nologin, OwnFile, PersonFile, Report, System, Turn, Unfetched, Validate,
-};
+use nunbird_host::{Destination, Fetch, OwnFile, PersonFile, Report, System, Turn, Unfetched, Validate};
 use nunbird_requests::{Launch, MAX_REPLY, MONITOR_FD, RefusedBy, Reply, Request, Start, Task};
 use nunbird_sys::memory::OwnProgram;
 use nunbird_sys::{inherited, passing};
@@ -15,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::{Zeroize, Zeroizing};
 
 /// The socket to `nunbird-auth`.
@@ -251,9 +249,9 @@ impl System for &Monitor {
         }
     }
 
-    fn nologin(&self) -> Result<Option<Nologin>, String> {
+    fn nologin(&self) -> Result<Option<PathBuf>, String> {
         match self.ask(&Request::Nologin) {
-            Reply::Nologin(nologin) => Ok(nologin),
+            Reply::Text(file) => Ok(file.map(PathBuf::from)),
             other => Err(unexpected(other)),
         }
     }

@@ -1,7 +1,7 @@
 //! The answers of this process.
 
 use crate::keys::{Fetch, Unfetched};
-use crate::nologin::{self, Nologin};
+use crate::nologin;
 use crate::own_file::{self, OwnFile};
 use crate::people::{People, PersonFile};
 use crate::rights::Rights;
@@ -12,7 +12,7 @@ use nunbird_accounts::shadow::{self, Expiry};
 use nunbird_accounts::users::{self, GroupEntry, UserEntry};
 use nunbird_sys::{clock, rlimits};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// This host, asked with these rights.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +69,7 @@ impl System for Here {
         own_file::read(&entry, inside, limit, self.0)
     }
 
-    fn nologin(&self) -> Result<Option<Nologin>, String> {
-        nologin::look(self.0)
+    fn nologin(&self) -> Result<Option<PathBuf>, String> {
+        nologin::look()
     }
 }

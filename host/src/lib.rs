@@ -30,7 +30,6 @@ pub use as_user::Doubt;
 pub use floor::Floor;
 pub use here::Here;
 pub use keys::{Fetch, Unfetched};
-pub use nologin::Nologin;
 pub use own_file::OwnFile;
 pub use people::{PEOPLE_DIR, PersonFile, UNPRIVILEGED_PEOPLE_DIR};
 pub use places::{Destination, Places, Sockets, to_syslog, turn};

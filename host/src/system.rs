@@ -1,14 +1,13 @@
 //! The questions.
 
 use crate::keys::{Fetch, Unfetched};
-use crate::nologin::Nologin;
 use crate::own_file::OwnFile;
 use crate::people::PersonFile;
 use crate::validation::{Report, Validate};
 use nunbird_accounts::shadow::Expiry;
 use nunbird_accounts::users::{GroupEntry, UserEntry};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is asked of a host. The errors are sentences for the admin; none of them is ever an answer.
 pub trait System {
@@ -76,5 +75,5 @@ pub trait System {
     ///
     /// # Errors
     /// When that cannot be found out.
-    fn nologin(&self) -> Result<Option<Nologin>, String>;
+    fn nologin(&self) -> Result<Option<PathBuf>, String>;
 }

@@ -3,6 +3,11 @@
 use crate::refusal::{Code, Refusal};
 use nunbird_handover::Untrusted;
 use nunbird_host::System;
+use std::fs::File;
+use std::io::{self, Read};
+
+/// The most of its text that a user gets to read, in bytes.
+const MAX_TEXT: u64 = 2048;
 
 /// Refuses the job while `/etc/nologin` or `/run/nologin` exists, with its text for the user.
 ///
@@ -17,7 +22,15 @@ pub fn check(system: &impl System) -> Result<(), Refusal> {
         Refusal::system(Code::Nologin, message, detail)
             .help("try again when your site says that the host is back")
     };
-    let Some(found) = system.nologin().map_err(|e| refuse("", &e))? else { return Ok(()) };
-    let words: Vec<String> = found.text.split_whitespace().map(|word| Untrusted(word).to_string()).collect();
-    Err(refuse(&words.join(" "), &format!("{} exists", found.file.display())))
+    let Some(file) = system.nologin().map_err(|e| refuse("", &e))? else { return Ok(()) };
+    let text = system.file(&file).ok().and_then(|file| read(&file).ok()).unwrap_or_default();
+    let words: Vec<String> = text.split_whitespace().map(|word| Untrusted(word).to_string()).collect();
+    Err(refuse(&words.join(" "), &format!("{} exists", file.display())))
+}
+
+/// The beginning of its text, for the user to read.
+fn read(file: &File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.take(MAX_TEXT).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -3,7 +3,7 @@
 use crate::StageEnd;
 use nunbird_accounts::shadow::Expiry;
 use nunbird_accounts::users::{GroupEntry, UserEntry};
-use nunbird_host::{Nologin, OwnFile, PersonFile, Report, Turn, Unfetched};
+use nunbird_host::{OwnFile, PersonFile, Report, Turn, Unfetched};
 use nunbird_messages::Group;
 use nunbird_wire::{choice, layout};
 
@@ -58,8 +58,6 @@ pub enum Reply {
     Person(Option<PersonFile>),
     /// A user's own file.
     OwnFile(OwnFile),
-    /// The file that keeps jobs out.
-    Nologin(Option<Nologin>),
     /// Whether a refusal is written down.
     Turn(Turn),
     /// The job's control group as the record is to have it, or why there is none, for the admin.
@@ -85,8 +83,7 @@ choice!(Reply {
     13 => Expiry(expiry),
     14 => Person(person),
     15 => OwnFile(file),
-    16 => Nologin(nologin),
-    17 => Turn(turn),
-    18 => Confined(group),
-    19 => Ended(end),
+    16 => Turn(turn),
+    17 => Confined(group),
+    18 => Ended(end),
 });

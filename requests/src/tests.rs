@@ -4,9 +4,7 @@ use crate::{
 };
 use nunbird_accounts::shadow::Expiry;
 use nunbird_accounts::users::{GroupEntry, UserEntry};
-use nunbird_host::{
-    Destination, End, Fetch, Nologin, OwnFile, PersonFile, Report, Said, Turn, Unfetched, Validate,
-};
+use nunbird_host::{Destination, End, Fetch, OwnFile, PersonFile, Report, Said, Turn, Unfetched, Validate};
 use nunbird_messages::{
     ExitCodes, Group, Isolation, JobDirectory, ProcessLimits, Runner, RunnerProcess, Version,
 };
@@ -153,7 +151,6 @@ fn replies() -> Vec<Reply> {
         own(OwnFile::Missing),
         own(OwnFile::Doubted(nunbird_host::Doubt::Size)),
         own(OwnFile::Content(vec![3])),
-        Reply::Nologin(Some(Nologin { file: "/etc/nologin".into(), text: "t".to_owned() })),
         Reply::Turn(Turn::Write(4)),
         Reply::Turn(Turn::LeaveOut),
         Reply::Confined(Ok(group())),

@@ -137,6 +137,10 @@ fn while_etc_nologin_exists_no_job_is_admitted_where_the_site_heeds_it() {
     assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
     assert!(outcome.stderr.contains("maintenance until noon"), "{}", outcome.stderr);
     assert!(!outcome.stderr.contains('\u{1b}'), "{}", outcome.stderr);
+    world.write_file("/etc/nologin", "for admins\n", "root", 0o600);
+    let outcome = world.job().config();
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(!outcome.stderr.contains("for admins"), "{}", outcome.stderr);
     std::fs::remove_file(world.host_path("/etc/nologin")).expect("removed");
     assert_admitted_as(&world, &world.job().config(), "alice");
 }

@@ -2,7 +2,7 @@
 
 use nunbird_accounts::shadow::Expiry;
 use nunbird_accounts::users::{GroupEntry, UserEntry};
-use nunbird_host::{Fetch, Nologin, OwnFile, PersonFile, Report, System, Unfetched, Validate};
+use nunbird_host::{Fetch, OwnFile, PersonFile, Report, System, Unfetched, Validate};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -100,7 +100,7 @@ impl System for Book {
         Err(NOT_WRITTEN_DOWN.to_owned())
     }
 
-    fn nologin(&self) -> Result<Option<Nologin>, String> {
+    fn nologin(&self) -> Result<Option<PathBuf>, String> {
         Err(NOT_WRITTEN_DOWN.to_owned())
     }
 }
