@@ -351,7 +351,8 @@ fn is_running(pid: &str) -> bool {
 
 /// A process in the job's group that carries no mark of the job, by its number.
 fn unmarked(session: &mut nunbird_tests::runner::Session<'_>) -> String {
-    let left = "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 & echo $!";
+    let left = "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 &\n\
+                until [ \"$(cat /proc/$!/comm)\" = sleep ]; do sleep 0.02; done; echo $!";
     session.run_text("build_script", left).stdout.trim().to_owned()
 }
 
