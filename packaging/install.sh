@@ -99,7 +99,7 @@ put_configuration "$tree/packaging/logrotate.d/nunbird" "$root/etc/logrotate.d/n
 
 units=$root${UNITDIR:-/usr/lib/systemd/system}
 for unit in nunbird-keys.service nunbird-keys.timer nunbird-sweep.service nunbird-sweep.timer nunbird-metrics.service nunbird-metrics.timer \
-  nunbird-machines.service nunbird-machines.timer; do
+  nunbird-machines.service nunbird-machines.timer nunbird-credentials.service nunbird-credentials.timer; do
   put 0644 "$tree/packaging/$unit" "$units/$unit"
 done
 put 0644 "$tree/packaging/sysusers.d/nunbird.conf" "$root${SYSUSERSDIR:-/usr/lib/sysusers.d}/nunbird.conf"

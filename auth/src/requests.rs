@@ -190,7 +190,7 @@ impl<'c, 'i> Serving<'c, 'i> {
         Ok(Answer::Reply(reply))
     }
 
-    /// A decider of a stage asks for accounts and groups, writes events and has the launcher started once.
+    /// A decider of a stage asks for accounts, groups and passwords of the site's, writes events and has the launcher started once.
     fn is_of_task(&self, request: &Request) -> bool {
         let ours = |config, stage, tidy| match self.service {
             Service::Config(_) => config,
@@ -203,8 +203,8 @@ impl<'c, 'i> Serving<'c, 'i> {
             | Request::Places(_)
             | Request::Event(..)
             | Request::Trace(_)
+            | Request::KeysFile(..)
             | Request::Refuse(_) => ours(true, true, false),
-            Request::Turn(_) => ours(true, false, false),
             Request::Launch(_) | Request::Finish => ours(false, true, false),
             Request::Tidy(_) | Request::Tidied | Request::Deny(_) => ours(false, false, true),
             _ => ours(true, false, false),
@@ -277,7 +277,9 @@ impl<'c, 'i> Serving<'c, 'i> {
             return Ok(Err(format!("{}: no keys file", path.display())));
         }
         let here = self.here();
-        if self.context.privilege.source.is_privileged() {
+        // Root has chosen who keeps passwords for registries there: a system account, as which nothing is run for a job.
+        let of_site = directory == Path::new("/var/lib/nunbird/credentials");
+        if self.context.privilege.source.is_privileged() && !of_site {
             let (above, file) = match self.look(directory).and_then(|above| Ok((above, self.look(&path)?))) {
                 Ok(found) => found,
                 Err(e) => return Ok(Err(format!("{}: {e}", path.display()))),
@@ -299,8 +301,7 @@ impl<'c, 'i> Serving<'c, 'i> {
     }
 
     fn fetch(&mut self, fetch: &Fetch) -> Result<Reply, Refusal> {
-        let named = fetch.program.file_name().is_some_and(|name| name == "nunbird-keys");
-        if !named || fetch.limit > MAX_OUTPUT {
+        if fetch.program.file_name() != Some("nunbird-keys".as_ref()) || fetch.limit > MAX_OUTPUT {
             return Err(failed(&"it asks for another program than nunbird-keys"));
         }
         let here = self.here();

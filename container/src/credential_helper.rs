@@ -2,6 +2,7 @@
 //!
 //! The program reads the name of the registry from standard input and answers in JSON. It runs as the job's account, with nothing of the job's
 //! in its arguments or its environment but the mark by which clean-up finds what it has left. Its process group is killed once it has answered.
+//! `nunbirdctl credentials refresh` asks programs for passwords of the site's by the same code ([`answer`]).
 
 use crate::outer::PATH;
 use crate::trouble::Failure;
@@ -17,6 +18,7 @@ use nunbird_stage::StageError;
 use nunbird_stage::signals::Signals;
 use nunbird_unprivileged::job_command;
 use serde::Deserialize;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::fd::AsFd;
@@ -37,12 +39,30 @@ enum Ran {
     Cancelled,
 }
 
+/// What a helper has for a registry.
 #[derive(Deserialize)]
-struct Answer {
+pub struct Answer {
+    /// The user name, or [`Credential::TOKEN`].
     #[serde(rename = "Username")]
-    user: String,
+    pub user: String,
+    /// The password, which nothing prints.
     #[serde(rename = "Secret")]
-    secret: String,
+    pub secret: String,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum NoAnswer {
+    /// This process is to end.
+    Cancelled,
+    /// In words, none of them the program's answer.
+    Failed(String),
 }
 
 /// The program's name.
@@ -67,30 +87,52 @@ pub(crate) fn ask(
     let account = &handover.account;
     command.env("HOME", &account.home).env("USER", &account.name).env("LOGNAME", &account.name);
     command.env("NUNBIRD_DECISION_ID", &handover.decision_id);
-    let failed = |cause: &dyn std::fmt::Display| {
+    let failed = |cause: &str| {
         let what = format!("cannot get a password for {} from {}", helper.registry, path.display());
         let help = "if the message does not help, write a password under `auths` of DOCKER_AUTH_CONFIG, or report it to the administrators";
         Failure::System(StageError::new(&what, cause, help))
     };
-    let (status, out, err) = match run(command, &helper.server, until, signals).map_err(|e| failed(&e))? {
+    match answer(command, &helper.server, limit, until, signals) {
+        Ok(found) => {
+            let registry = helper.registry.clone();
+            Ok(found.map(|Answer { user, secret }| Credential { registry, user, password: secret }))
+        }
+        Err(NoAnswer::Cancelled) => Err(Failure::Cancelled),
+        Err(NoAnswer::Failed(why)) => Err(failed(&why)),
+    }
+}
+
+/// Runs such a program, which `get` and its environment belong to, until `until` or for `limit` at most. `None` if it has no password for the server.
+///
+/// # Errors
+/// A cancel, or what is wrong without a word that may be of a password.
+pub fn answer(
+    command: Command,
+    server: &str,
+    limit: Duration,
+    until: Instant,
+    signals: &Signals,
+) -> Result<Option<Answer>, NoAnswer> {
+    let failed = |why: String| NoAnswer::Failed(why);
+    let (status, out, err) = match run(command, server, until, signals).map_err(|e| failed(e.to_string()))? {
         Ran::Ended(status, out, err) => (status, out, err),
-        Ran::Late => return Err(failed(&format!("it did not answer within {} s", limit.as_secs()))),
-        Ran::Flood => return Err(failed(&format!("its answer has more than {} KiB", LONGEST >> 10))),
-        Ran::Cancelled => return Err(Failure::Cancelled),
+        Ran::Late => return Err(failed(format!("it did not answer within {} s", limit.as_secs()))),
+        Ran::Flood => return Err(failed(format!("its answer has more than {} KiB", LONGEST >> 10))),
+        Ran::Cancelled => return Err(NoAnswer::Cancelled),
     };
     if !status.success() {
         if out.trim() == NOT_FOUND {
             return Ok(None);
         }
-        return Err(failed(&format!("it ended with {status}{}", reason(&out, &err))));
+        return Err(failed(format!("it ended with {status}{}", reason(&out, &err))));
     }
     match serde_json::from_str::<Answer>(&out) {
         // A colon would end the user name, as engines read it.
-        Ok(Answer { user, secret }) if is_plain(&user) && !user.contains(':') && is_plain(&secret) => {
-            Ok(Some(Credential { registry: helper.registry.clone(), user, password: secret }))
+        Ok(answer) if is_plain(&answer.user) && !answer.user.contains(':') && is_plain(&answer.secret) => {
+            Ok(Some(answer))
         }
         // The answer may be a password: none of it is shown.
-        _ => Err(failed(&"its answer is not JSON with `Username` and `Secret`")),
+        _ => Err(failed("its answer is not JSON with `Username` and `Secret`".to_owned())),
     }
 }
 

@@ -13,7 +13,7 @@ pub mod binds;
 mod bounds;
 mod call;
 mod copies;
-mod credential_helper;
+pub mod credential_helper;
 pub mod description;
 mod digest;
 mod given;

@@ -310,7 +310,8 @@ impl Puller<'_> {
             .iter()
             .map(|(name, value)| (name.into(), fill_word(value, &values).into()))
             .collect();
-        let credential = matching(reference, credentials).next();
+        // Engines with a file of passwords choose likewise.
+        let credential = matching(reference, credentials).max_by_key(|one| one.registry.len());
         environment.extend(self.login(pull, credential)?);
         let has_password = credential.is_some();
         let lists = self.lists.with_login(has_password);

@@ -123,6 +123,12 @@ pub(crate) enum Command {
         nunbirdctl images list --store /scratch/ada/images --format json\n\nAs the account that the jobs run as."
     )]
     Images(Images),
+    /// Ask the site's programs for its passwords of registries, and keep them for jobs.
+    #[command(
+        after_help = "example:\n  runuser -u nunbird-credentials -- /opt/nunbird/bin/nunbirdctl credentials refresh\n\n\
+        As the account that owns /var/lib/nunbird/credentials. nunbird-credentials.timer runs it every ten minutes, once it is enabled."
+    )]
+    Credentials(Credentials),
     /// Build, update, list, verify, enter and remove the trees that machines boot from, as root.
     #[command(
         after_help = "examples:\n  nunbirdctl machines build debian12\n  nunbirdctl machines list\n  nunbirdctl machines update --all\n\nAs root. docs/machines.md has the definitions."
@@ -365,6 +371,26 @@ pub(crate) enum ImagesAction {
         dry_run: bool,
         #[command(flatten)]
         place: ImagePlace,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Credentials {
+    #[command(subcommand)]
+    pub(crate) action: CredentialsAction,
+}
+
+/// What to do with the site's passwords.
+#[derive(Subcommand)]
+pub(crate) enum CredentialsAction {
+    /// Ask the program of each `[credential.NAME]`. What was kept of one that fails stays.
+    #[command(
+        after_help = "example:\n  runuser -u nunbird-credentials -- /opt/nunbird/bin/nunbirdctl credentials refresh\n\n\
+        exit status: 0 all passwords are stored, 1 some are not, 3 the configuration is invalid"
+    )]
+    Refresh {
+        #[command(flatten)]
+        configuration: Configuration,
     },
 }
 

@@ -130,7 +130,7 @@ impl AffectedDecisions {
             Some("directories") if key == "directories.data_dir" => {
                 self.parts.get("job").copied().unwrap_or(0)
             }
-            Some("directories" | "pam") => self.admitted,
+            Some("directories" | "pam" | "credential") => self.admitted,
             Some(test) if test.starts_with("test") => 0,
             _ => self.decisions,
         }

@@ -1,8 +1,8 @@
 //! The container that a job would get, for `explain`.
 
-use nunbird_handover::Bind;
+use nunbird_handover::{Bind, Image};
 use nunbird_judge::containers::Given;
-use nunbird_policy::{ContainerPolicy, Policy, Rule};
+use nunbird_policy::{ContainerPolicy, ImageName, Policy, Rule, Subject};
 use serde_json::{Value, json};
 
 /// What is known of it.
@@ -16,17 +16,31 @@ pub(crate) struct JobContainer {
     runner_image: Option<String>,
     services: Vec<String>,
     binds: Vec<String>,
+    /// Repositories of its images, with the NAME of the site's password for each.
+    credentials: Vec<(String, String)>,
 }
 
 impl JobContainer {
     /// Of a job whose image and services are known.
-    pub(crate) fn of(policy: &Policy, rule: &Rule, given: &Given) -> Option<Self> {
+    pub(crate) fn of(policy: &Policy, rule: &Rule, job: &Subject, given: &Given) -> Option<Self> {
         let container = given.container.as_ref()?;
         let bind = |bind: &Bind| {
             let mode = if bind.writable { "rw" } else { "ro" };
             format!("{}:{}:{mode}", bind.source.display(), bind.target.display())
         };
+        let images = container.image.iter().chain(&container.runner_image);
+        let images = images.chain(container.services.iter().map(|service| &service.image));
+        let credential = |image: &Image| {
+            let name = ImageName::parse(&image.name).ok()?;
+            let repository = name.repository()?;
+            let of = policy.credential_for(&job.server, &job.project_path, repository)?;
+            Some((repository.to_owned(), of.name.clone()))
+        };
+        let mut credentials: Vec<(String, String)> = images.filter_map(credential).collect();
+        credentials.sort();
+        credentials.dedup();
         Some(JobContainer {
+            credentials,
             image: container.image.as_ref().map(|image| image.name.clone()),
             image_rule: given.image_rule.clone(),
             runner_image: container.runner_image.as_ref().map(|image| image.name.clone()),
@@ -55,6 +69,12 @@ impl JobContainer {
         if let Some(image) = &self.runner_image {
             rows.push(("runner image", format!("{image}: sources, caches and artifacts")));
         }
+        for (repository, name) in &self.credentials {
+            rows.push((
+                "password",
+                format!("the site's `{name}` for {repository}, unless the job brings its own"),
+            ));
+        }
         let all = [("services", &self.services), ("binds", &self.binds)];
         rows.extend(
             all.into_iter().filter(|(_, all)| !all.is_empty()).map(|(name, all)| (name, all.join(", "))),
@@ -64,10 +84,24 @@ impl JobContainer {
 
     /// For programs. docs/nunbirdctl.md lists the fields.
     pub(crate) fn machine(&self) -> Value {
-        let JobContainer { name, engine, place, image, image_rule, runner_image, services, binds } = self;
+        let JobContainer {
+            name,
+            engine,
+            place,
+            image,
+            image_rule,
+            runner_image,
+            services,
+            binds,
+            credentials,
+        } = self;
+        let credentials: Vec<Value> = credentials
+            .iter()
+            .map(|(repository, name)| json!({ "repository": repository, "credential": name }))
+            .collect();
         json!({
             "name": name, "engine": engine, "place": place, "image": image, "image_rule": image_rule,
-            "runner_image": runner_image, "services": services, "binds": binds,
+            "runner_image": runner_image, "services": services, "binds": binds, "credentials": credentials,
         })
     }
 }

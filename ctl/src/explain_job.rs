@@ -277,7 +277,7 @@ fn known<'p>(
                 let (account, data_dir) = (&judged.account, place.data_dir.as_path());
                 let place = containers::Place { account, data_dir, decision_id: NO_DECISION };
                 let given = containers::of(policy, judged.rule, &proof.identity.admitted.containers, &place)?;
-                JobContainer::of(policy, judged.rule, &given)
+                JobContainer::of(policy, judged.rule, &course.subject, &given)
             }
         };
         if let Some(limits) = policy.limits_of(judged.rule) {

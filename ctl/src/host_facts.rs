@@ -4,8 +4,8 @@
 use crate::finding::Finding;
 use crate::owner::{owner_and_mode, shared};
 use crate::{
-    container_facts, expiry_facts, floor_facts, key_facts, limit_facts, machine_facts, pam_facts, programs,
-    scheduler_facts, scope_facts, sudo_facts,
+    container_facts, credential_facts, expiry_facts, floor_facts, key_facts, limit_facts, machine_facts,
+    pam_facts, programs, scheduler_facts, scope_facts, sudo_facts,
 };
 use aws_lc_rs::digest::{SHA256, digest};
 use nunbird_handover::Untrusted;
@@ -47,6 +47,7 @@ pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>
     scope_facts::inspect(policy, findings);
     scheduler_facts::inspect(policy, findings);
     container_facts::inspect(policy, findings);
+    credential_facts::inspect(policy, runner, findings);
     sudo_facts::inspect(policy, runner, findings);
     for map in policy.maps.values() {
         trusted(&map.file, "map", &owners, findings);
@@ -75,7 +76,7 @@ fn owners(policy: &Policy, runner: &str) -> Vec<u32> {
 }
 
 /// Has a trusted owner and is writable by no other account, including every directory above.
-fn trusted(file: &Path, code: &'static str, owners: &[u32], findings: &mut Vec<Finding>) {
+pub(crate) fn trusted(file: &Path, code: &'static str, owners: &[u32], findings: &mut Vec<Finding>) {
     let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
     for (index, path) in whole.ancestors().enumerate() {
         let shown = path.display();

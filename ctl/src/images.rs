@@ -303,10 +303,14 @@ fn pull_one(reference: &str, options: &ImagePlace, format: Format) -> Result<u8,
         }
         Err(other) => return Err(other),
     };
-    let found = registries::credentials(&container, |name| {
-        let value = std::env::var_os(name).map(OsString::into_string).transpose();
-        value.map_err(|_| "it is not UTF-8".to_owned())
-    })
+    let found = registries::credentials(
+        &container,
+        |_| Ok(None),
+        |name| {
+            let value = std::env::var_os(name).map(OsString::into_string).transpose();
+            value.map_err(|_| "it is not UTF-8".to_owned())
+        },
+    )
     .map_err(|refusal| CtlError::new(refusal.message))?;
     let mut handover = setting.handover(container.clone(), id)?;
     handover.credentials = found.credentials.clone();

@@ -1,7 +1,7 @@
 //! `nunbirdctl`: checks a configuration, explains decisions and reads the audit file.
 //!
 //! Runs without privilege, reads the files it is given, and judges with the same functions as
-//! `nunbird-auth`. Only `sweep`, `people`, `adopt`, `jobs end`, `images`, `machines` and `user` change something. Exit codes: 0 success, 1
+//! `nunbird-auth`. Only `sweep`, `people`, `adopt`, `jobs end`, `images`, `credentials`, `machines` and `user` change something. Exit codes: 0 success, 1
 //! failure, 2 usage, 3 the configuration is invalid, 4 the decision is no (or some decision
 //! changes), 5 a test of the policy failed, 6 a job is undecided, 7 the job would fail on this
 //! host.
@@ -20,6 +20,8 @@ mod claims;
 mod codes;
 mod container_facts;
 mod containers;
+mod credential_facts;
+mod credentials;
 mod diff;
 mod doctor;
 mod event;
@@ -97,6 +99,7 @@ fn main() -> ExitCode {
         Command::Metrics(options) => metrics::run(&options, format),
         Command::People(options) => people::run(&options, format),
         Command::Images(options) => images::run(&options, format),
+        Command::Credentials(options) => credentials::run(&options, format),
         Command::Machines(options) => machines::run(&options, format),
         Command::Jobs(options) => jobs::run(&options, format),
         Command::User(options) => user::run(&options, format),

@@ -16,6 +16,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("batch", "what jobs may ask of a batch scheduler", "the defaults of its keys"),
     ("scheduler", "batch schedulers that the site describes itself, by name", "none"),
     ("container", "container engines, and what jobs may run in them, by name", "none"),
+    ("credential", "passwords of the site's for registries of images, and the projects that pull with them, by name", "none"),
     ("limits", "sets of limits on memory, processors, processes and disks, by name", "none"),
     ("profile", "other values of `[job]`, `[batch]` and `data_dir` for the jobs of some rules, by name", "none"),
     ("profile[].batch", "as `[batch]`, for the jobs of this profile", "the values of `[batch]`"),

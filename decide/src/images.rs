@@ -3,14 +3,18 @@
 
 use crate::call::Call;
 use nunbird_handover::{Handover, Task, Untrusted};
-use nunbird_host::refusal::{Refusal, print_error};
-use nunbird_judge::{registries, service_variables};
+use nunbird_host::System;
+use nunbird_host::refusal::{Code, Refusal, print_error};
+use nunbird_judge::{registries, service_variables, site_credentials};
+use nunbird_policy::Policy;
+use nunbird_sys::clock;
+use std::path::Path;
 
 /// Fills them in, where the stage has a use for them.
 ///
 /// # Errors
-/// A denial for a variable that cannot be used.
-pub(crate) fn fill(call: &Call<'_>, handover: &mut Handover) -> Result<(), Refusal> {
+/// A denial for a variable that cannot be used, and a system refusal where a password of the site's is missing.
+pub(crate) fn fill(call: &Call<'_>, policy: Option<&Policy>, handover: &mut Handover) -> Result<(), Refusal> {
     let Some(container) = &mut handover.container else { return Ok(()) };
     let inside = match &handover.task {
         Task::Prepare => true,
@@ -23,7 +27,24 @@ pub(crate) fn fill(call: &Call<'_>, handover: &mut Handover) -> Result<(), Refus
         return Ok(());
     }
     if handover.task == Task::Prepare {
-        let found = registries::credentials(container, |name| call.monitor.variable(name))?;
+        let identity = &handover.identity;
+        let of_site = |repository: &str| {
+            let Some(policy) = policy.filter(|policy| !policy.credentials.is_empty()) else {
+                return Ok(None);
+            };
+            let unset = |e| Refusal::system(Code::Clock, "the time could not be read on this host", e);
+            let read = |directory: &Path, name: &str| call.monitor.keys_file(directory, name);
+            let found =
+                site_credentials::of_site(policy, identity, repository, clock::now().map_err(unset)?, read)?;
+            Ok(found.map(|(name, credential)| {
+                print_error(&format!(
+                    "nunbird: pulling from {} with the site's password `{name}`\n",
+                    Untrusted(repository)
+                ));
+                credential
+            }))
+        };
+        let found = registries::credentials(container, of_site, |name| call.monitor.variable(name))?;
         for registry in &found.not_run {
             print_error(&format!(
                 "nunbird: warning: DOCKER_AUTH_CONFIG names a helper program for {}, which is not run here: write a password under `auths`, or \

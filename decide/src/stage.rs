@@ -16,6 +16,7 @@ use nunbird_handover::{
 use nunbird_host::refusal::{Code, Refusal, print_error};
 use nunbird_judge::account::{self, ThisHost};
 use nunbird_judge::registries;
+use nunbird_policy::Policy;
 use nunbird_requests::{Counted, Launch, Reply, Request, Stage, StageEnd, StageKind, Status};
 use nunbird_sys::clock;
 use nunbird_wire::Message;
@@ -53,17 +54,21 @@ fn run(
         return Err(monitor::refusal(refused.clone()));
     }
     // What clears away goes on for an account that is denied by now, and without the configuration.
-    if matches!(stage.kind, StageKind::Prepare | StageKind::Run(_)) {
-        let settings = settings::read(call.start, files)?;
+    let policy = if matches!(stage.kind, StageKind::Prepare | StageKind::Run(_)) {
+        let policy = settings::read(call.start, files)?.policy;
         let name = &call.spec()?.account.name;
-        account::permitted(name, &settings.policy, &ThisHost::new(call.monitor), call.start.caller)?;
-    }
+        account::permitted(name, &policy, &ThisHost::new(call.monitor), call.start.caller)?;
+        Some(policy)
+    } else {
+        None
+    };
     if let (StageKind::Run(name), Some(script)) = (&stage.kind, script) {
         let digest = digest_of(&script)
             .map_err(|e| Refusal::system(Code::Script, "the stage's script could not be read", e))?;
         call.script = Some(Script { name: name.clone(), digest });
     }
-    let launch = launch(call, stage)?;
+    let launch = launch(call, stage, policy.as_ref())?;
+    drop(policy);
     let started = events::event(call, Outcome::StageStarted);
     match call.stage {
         // Takes things away, and must not wait for a full disk.
@@ -80,7 +85,7 @@ fn run(
 }
 
 /// What the launcher is started with.
-fn launch(call: &Call<'_>, stage: &Stage) -> Result<Launch, Refusal> {
+fn launch(call: &Call<'_>, stage: &Stage, policy: Option<&Policy>) -> Result<Launch, Refusal> {
     let spec = call.spec()?;
     let task = match &stage.kind {
         StageKind::Prepare => Task::Prepare,
@@ -96,7 +101,7 @@ fn launch(call: &Call<'_>, stage: &Stage) -> Result<Launch, Refusal> {
     let timed_out = matches!(task, Task::Cleanup) && has_timed_out(call, spec);
     let mut handover = handover(spec, task, batch, stage.exit_codes, stage.exit_code_file);
     handover.timed_out = timed_out;
-    images::fill(call, &mut handover)?;
+    images::fill(call, policy, &mut handover)?;
     let message = self::message(&handover, submits);
     handover.credentials.0.iter_mut().for_each(registries::forget);
     message

@@ -25,6 +25,7 @@ pub mod questions;
 pub mod registries;
 mod server_user;
 pub mod service_variables;
+pub mod site_credentials;
 pub mod token_help;
 pub mod validation;
 

@@ -1,7 +1,7 @@
 //! Passwords for the registries of a job's images, from the job's own variables.
 //!
-//! In the order of gitlab-runner's docker executor: `DOCKER_AUTH_CONFIG`, then what GitLab gives every job for its own registry and its
-//! dependency proxy. A password is for a registry that one of the job's images is in, and for no other. It is never part of an error.
+//! In the order of gitlab-runner's docker executor: `DOCKER_AUTH_CONFIG`, then the site's own ([`crate::site_credentials`]), then what GitLab gives
+//! every job for its own registry and its dependency proxy. A password is for a registry that one of the job's images is in, and for no other. It is never part of an error.
 //!
 //! A helper program that `DOCKER_AUTH_CONFIG` names is not run here, but by the job's account while the image is pulled, where the site
 //! has directories for such programs.
@@ -70,12 +70,13 @@ impl Drop for Auth {
 }
 
 /// The passwords for the images of this container, of the runner's own stages and of its services. `variable` gives the value of a variable of the job, and an
-/// error where it is no UTF-8 text.
+/// error where it is no UTF-8 text. `of_site` gives the site's password for a repository, and is asked where the job brings none.
 ///
 /// # Errors
-/// A denial for a variable that has another form or is too long.
+/// A denial for a variable that has another form or is too long, and what `of_site` refuses.
 pub fn credentials(
     container: &Container,
+    mut of_site: impl FnMut(&str) -> Result<Option<Credential>, Refusal>,
     mut variable: impl FnMut(&str) -> Result<Option<String>, String>,
 ) -> Result<Found, Refusal> {
     let services = container.services.iter().map(|service| &service.image);
@@ -114,12 +115,14 @@ pub fn credentials(
     for repository in repositories {
         let registry = repository.split('/').next().unwrap_or_default();
         let of_config = of_config(&config, repository)?;
+        let mut brings_one = of_config.is_some();
         match helper(&config, registry) {
             Some(helper) if !container.credential_helpers.directories.is_empty() => {
                 if !CredentialHelper::is_name(&helper.name) {
                     let why = format!("the helper program of `{}` has no name of one", Untrusted(registry));
                     return Err(unusable(AUTH_CONFIG, why));
                 }
+                brings_one = true;
                 if !found.helpers.contains(&helper) {
                     found.helpers.push(helper);
                 }
@@ -129,7 +132,9 @@ pub fn credentials(
             }
             _ => {}
         }
-        let credential = of_config.or_else(|| of_gitlab.iter().find(|one| one.registry == registry).cloned());
+        let of_site = if brings_one { None } else { of_site(repository)? };
+        let of_gitlab = || of_gitlab.iter().find(|one| one.registry == registry).cloned();
+        let credential = of_config.or(of_site).or_else(of_gitlab);
         if let Some(credential) = credential
             && !found.credentials.0.contains(&credential)
         {

@@ -31,6 +31,9 @@ _nunbirdctl() {
             nunbirdctl,completions)
                 cmd="nunbirdctl__subcmd__completions"
                 ;;
+            nunbirdctl,credentials)
+                cmd="nunbirdctl__subcmd__credentials"
+                ;;
             nunbirdctl,diff)
                 cmd="nunbirdctl__subcmd__diff"
                 ;;
@@ -88,6 +91,18 @@ _nunbirdctl() {
             nunbirdctl,user)
                 cmd="nunbirdctl__subcmd__user"
                 ;;
+            nunbirdctl__subcmd__credentials,help)
+                cmd="nunbirdctl__subcmd__credentials__subcmd__help"
+                ;;
+            nunbirdctl__subcmd__credentials,refresh)
+                cmd="nunbirdctl__subcmd__credentials__subcmd__refresh"
+                ;;
+            nunbirdctl__subcmd__credentials__subcmd__help,help)
+                cmd="nunbirdctl__subcmd__credentials__subcmd__help__subcmd__help"
+                ;;
+            nunbirdctl__subcmd__credentials__subcmd__help,refresh)
+                cmd="nunbirdctl__subcmd__credentials__subcmd__help__subcmd__refresh"
+                ;;
             nunbirdctl__subcmd__help,adopt)
                 cmd="nunbirdctl__subcmd__help__subcmd__adopt"
                 ;;
@@ -102,6 +117,9 @@ _nunbirdctl() {
                 ;;
             nunbirdctl__subcmd__help,completions)
                 cmd="nunbirdctl__subcmd__help__subcmd__completions"
+                ;;
+            nunbirdctl__subcmd__help,credentials)
+                cmd="nunbirdctl__subcmd__help__subcmd__credentials"
                 ;;
             nunbirdctl__subcmd__help,diff)
                 cmd="nunbirdctl__subcmd__help__subcmd__diff"
@@ -159,6 +177,9 @@ _nunbirdctl() {
                 ;;
             nunbirdctl__subcmd__help,user)
                 cmd="nunbirdctl__subcmd__help__subcmd__user"
+                ;;
+            nunbirdctl__subcmd__help__subcmd__credentials,refresh)
+                cmd="nunbirdctl__subcmd__help__subcmd__credentials__subcmd__refresh"
                 ;;
             nunbirdctl__subcmd__help__subcmd__images,list)
                 cmd="nunbirdctl__subcmd__help__subcmd__images__subcmd__list"
@@ -413,7 +434,7 @@ _nunbirdctl() {
 
     case "${cmd}" in
         nunbirdctl)
-            opts="-h -V --format --help --version check doctor runner-config explain test show diff audit report metrics people jobs images machines user keys adopt migrate sweep schema completions codes-page man help"
+            opts="-h -V --format --help --version check doctor runner-config explain test show diff audit report metrics people jobs images credentials machines user keys adopt migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -620,6 +641,88 @@ _nunbirdctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nunbirdctl__subcmd__credentials)
+            opts="-h --format --help refresh help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__credentials__subcmd__help)
+            opts="refresh help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__credentials__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__credentials__subcmd__help__subcmd__refresh)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__credentials__subcmd__refresh)
+            opts="-h --configuration --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --configuration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nunbirdctl__subcmd__diff)
             opts="-h --log --runner-user --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -731,7 +834,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__help)
-            opts="check doctor runner-config explain test show diff audit report metrics people jobs images machines user keys adopt migrate sweep schema completions codes-page man help"
+            opts="check doctor runner-config explain test show diff audit report metrics people jobs images credentials machines user keys adopt migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -803,6 +906,34 @@ _nunbirdctl() {
         nunbirdctl__subcmd__help__subcmd__completions)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__credentials)
+            opts="refresh"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__credentials__subcmd__refresh)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -43,14 +43,15 @@ pub use commands::{program_command, refresh_command, shell_word};
 pub use conditions::{Condition, Local, Matcher, Wanted};
 pub use config::{
     ACCOUNTS_KEYS, AUDIT_KEYS, Accounts, Algorithm, AuthorizedProjects, BATCH_KEYS, BUILDS_VARIABLE,
-    BatchSettings, BindPolicy, CONFIGURATIONS, CONTAINER_KEYS, ContainerPolicy, DEFAULT_KEYS_MAX_AGE,
-    DIRECTORIES_KEYS, DISK_KEYS, Dialect, Directories, Downscope, Executor, Expectation, FormerName,
-    GITLAB_KEYS, GitLabServer, IDENTITY_KEYS, IdentitySettings, Images, JOB_KEYS, Job, KEEP_VARIABLE, Key,
-    KeyInfo, Kind, LAUNCHER_KEYS, LIMITS_KEYS, LimitsSaidBy, LocalFacts, MACHINES, MAP_KEYS, MapFile, MapKey,
-    NO_GITLAB_SERVER, Network, PAM_KEYS, PROFILE_DIRECTORIES_KEYS, PartialReading, Pinning, Policy, Profile,
-    Reading, Rule, RuleLimits, RuleOutcome, RunAs, SCHEDULER_KEYS, SchedulerFile, Setting, SourceFile,
-    TOP_LEVEL_KEYS, Table, TestCase, TopLevel, UserCheck, VALIDATION_KEYS, Validation, conf_d, every_key,
-    key_info, listed, pull_policy_name, toml_key, toml_string,
+    BatchSettings, BindPolicy, CONFIGURATIONS, CONTAINER_KEYS, CREDENTIAL_KEYS, CREDENTIALS_DIR,
+    ContainerPolicy, DEFAULT_KEYS_MAX_AGE, DIRECTORIES_KEYS, DISK_KEYS, Dialect, Directories, Downscope,
+    Executor, Expectation, FormerName, GITLAB_KEYS, GitLabServer, IDENTITY_KEYS, IdentitySettings, Images,
+    JOB_KEYS, Job, KEEP_VARIABLE, Key, KeyInfo, Kind, LAUNCHER_KEYS, LIMITS_KEYS, LimitsSaidBy, LocalFacts,
+    MACHINES, MAP_KEYS, MapFile, MapKey, NO_GITLAB_SERVER, Network, PAM_KEYS, PROFILE_DIRECTORIES_KEYS,
+    PartialReading, Pinning, Policy, Profile, Reading, Rule, RuleLimits, RuleOutcome, RunAs, SCHEDULER_KEYS,
+    SchedulerFile, Setting, SiteCredential, SourceFile, TOP_LEVEL_KEYS, Table, TestCase, TopLevel, UserCheck,
+    VALIDATION_KEYS, Validation, conf_d, every_key, key_info, listed, pull_policy_name, toml_key,
+    toml_string,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Location};

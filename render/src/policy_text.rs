@@ -26,6 +26,10 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
         out.open(&format!("container.{}", toml_key(name)));
         out.keys(&CONTAINER_KEYS, container);
     }
+    for (name, credential) in &policy.credentials {
+        out.open(&format!("credential.{}", toml_key(name)));
+        out.keys(&CREDENTIAL_KEYS, credential);
+    }
     for (name, limits) in &policy.limits {
         out.open(&format!("limits.{}", toml_key(name)));
         out.keys(&LIMITS_KEYS, limits);

@@ -32,6 +32,9 @@ fn every_example_of_the_reference_is_the_same_when_it_is_written_and_read_again(
         for (container, first) in again.containers.values_mut().zip(policy.containers.values()) {
             container.place = first.place.clone();
         }
+        for (credential, first) in again.credentials.values_mut().zip(policy.credentials.values()) {
+            credential.place = first.place.clone();
+        }
         for (profile, first) in again.profiles.values_mut().zip(policy.profiles.values()) {
             profile.place = first.place.clone();
             profile.limits.clone_from(&first.limits);

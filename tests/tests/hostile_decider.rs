@@ -66,11 +66,13 @@ const IN_CONFIG: [(&str, &str); 57] = [
 ];
 
 /// The same in `prepare` of an admitted job of alice's.
-const IN_PREPARE: [(&str, &str); 16] = [
+const IN_PREPARE: [(&str, &str); 18] = [
     ("slot alice", "ended"),
     ("admit nothing -", "ended"),
     ("file /etc/nunbird/config.toml", "ended"),
-    ("keys /var/lib/nunbird/keys main.json", "ended"),
+    ("keys /var/lib/nunbird/keys main.json", "Trouble"),
+    ("keys /var/lib/nunbird/credentials ../people/x.json", "Trouble"),
+    ("keys /var/lib/nunbird/jobs 0-1-2.json", "Trouble"),
     ("fetch /opt/nunbird/bin/nunbird-keys /var/lib/nunbird/keys", "ended"),
     ("validate alice 1", "ended"),
     ("own alice .config/nunbird/authorized_projects", "ended"),

@@ -132,15 +132,18 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
             "Run the job again.",
             "Nothing, unless the restart was not intended.",
         ),
-        Code::Images => denial(
-            User,
-            "The job's image or a service is not one that the site allows, or its name, entrypoint or pull policy cannot be used. \
-             Or the job has `image:`, `services:` or `run:`, and gets none of them (`images = \"refuse\"`).",
-            "Name another image in .gitlab-ci.yml, as the message says, or select another runner with `tags:`.",
-            "`nunbirdctl explain --job FILE` shows the image's full name and the key that decided: `allowed_images`, `denied_images`, \
+        Code::Images => CodeEntry {
+            class: Class::Either,
+            reader: Both,
+            meaning: "The job's image or a service is not one that the site allows, or its name, entrypoint or pull policy cannot be used. \
+             Or the job has `image:`, `services:` or `run:`, and gets none of them (`images = \"refuse\"`). \
+             As a system failure: the site's own password for the image's repository is missing or too old.",
+            user: "Name another image in .gitlab-ci.yml, as the message says, or select another runner with `tags:`.",
+            admin: "`nunbirdctl explain --job FILE` shows the image's full name and the key that decided: `allowed_images`, `denied_images`, \
              `allowed_services`, `digest_required`, `pull_policies`, `user_entrypoint`, `services_max` of `[container.NAME]`. `images = \
-             \"warn\"` runs a job without what it does not get, with a warning in its log.",
-        ),
+             \"warn\"` runs a job without what it does not get, with a warning in its log. The site's passwords: `nunbirdctl check`, and \
+             `systemctl status nunbird-credentials`.",
+        },
         Code::JobAnswer => CodeEntry {
             class: Class::Either,
             reader: Both,

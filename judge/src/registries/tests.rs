@@ -1,7 +1,15 @@
-use super::credentials;
-use crate::refusal::Refusal;
-use nunbird_handover::{CacheBounds, Container, Engine, Image, Service};
+use super::Found;
+use crate::refusal::{Code, Refusal};
+use nunbird_handover::{CacheBounds, Container, Credential, Engine, Image, Service};
 use std::collections::BTreeMap;
+
+/// On a site without passwords of its own.
+fn credentials(
+    container: &Container,
+    variable: impl FnMut(&str) -> Result<Option<String>, String>,
+) -> Result<Found, Refusal> {
+    super::credentials(container, |_| Ok(None), variable)
+}
 
 fn image(name: &str) -> Image {
     Image {
@@ -207,4 +215,48 @@ fn what_cannot_be_used_is_refused_without_a_word_of_it() {
     }
     let refusal = credentials(&one, |_| Err("no UTF-8 text".to_owned())).expect_err("refused");
     assert_eq!(refusal.code.name(), "variable");
+}
+
+#[test]
+fn the_sites_password_comes_behind_what_the_job_brings_and_before_gitlabs() {
+    let site = |repository: &str| match repository {
+        "r.example.org/licensed/a" => Ok(Some(Credential {
+            registry: repository.to_owned(),
+            user: "site".to_owned(),
+            password: "secret".to_owned(),
+        })),
+        "r.example.org/old/a" => Err(Refusal::system(Code::Images, "too old", "too old")),
+        _ => Ok(None),
+    };
+    let found = |images: &[&str], config: &str, helpers: bool| {
+        let (first, others) = images.split_first().expect("an image");
+        let mut container = container(first, others);
+        if helpers {
+            container.credential_helpers.directories.push("/opt/site/bin".into());
+        }
+        super::credentials(&container, site, |name| {
+            let of_gitlab = [
+                ("CI_REGISTRY", "r.example.org"),
+                ("CI_REGISTRY_USER", "gitlab-ci-token"),
+                ("CI_REGISTRY_PASSWORD", "token"),
+            ];
+            let all =
+                of_gitlab.into_iter().chain((!config.is_empty()).then_some(("DOCKER_AUTH_CONFIG", config)));
+            Ok(all.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned()))
+        })
+        .map(|found| found.credentials.0.into_iter().map(|one| (one.registry, one.user)).collect::<Vec<_>>())
+    };
+    let pair = |registry: &str, user: &str| (registry.to_owned(), user.to_owned());
+    let licensed = "r.example.org/licensed/a:1";
+    assert_eq!(found(&[licensed], "", false).expect("found"), [pair("r.example.org/licensed/a", "site")]);
+    let both = [pair("r.example.org", "gitlab-ci-token"), pair("r.example.org/licensed/a", "site")];
+    assert_eq!(found(&[licensed, "r.example.org/a/b"], "", false).expect("found"), both);
+    let own = r#"{"auths":{"r.example.org":{"auth":"dTpw"}}}"#;
+    assert_eq!(found(&[licensed], own, false).expect("found"), [pair("r.example.org", "u")]);
+    // One too old is a fault only where it is asked for.
+    assert!(found(&["r.example.org/old/a"], own, false).is_ok());
+    let helper = r#"{"credHelpers":{"r.example.org":"own"}}"#;
+    assert!(found(&["r.example.org/old/a"], helper, true).is_ok());
+    assert!(found(&["r.example.org/old/a"], helper, false).is_err());
+    assert!(found(&["r.example.org/old/a"], "", false).is_err());
 }

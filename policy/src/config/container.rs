@@ -487,7 +487,8 @@ pub(super) fn image(at: &At<'_, &str>) -> Option<String> {
     Some(at.value.to_owned())
 }
 
-fn patterns(at: &At<'_, Vec<At<'_, &str>>>) -> Vec<Pattern> {
+/// Patterns of a list; a finding for what is none.
+pub(super) fn patterns(at: &At<'_, Vec<At<'_, &str>>>) -> Vec<Pattern> {
     let one = |one: &At<'_, &str>| match Pattern::new(one.value) {
         Ok(pattern) => Some(pattern),
         Err(why) => {

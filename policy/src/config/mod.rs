@@ -8,6 +8,7 @@ mod audit;
 mod batch;
 mod conditions;
 mod container;
+mod credentials;
 mod directories;
 mod disks;
 mod document;
@@ -34,6 +35,7 @@ pub use accounts::{ACCOUNTS_KEYS, Accounts, AuthorizedProjects, Pinning};
 pub use audit::AUDIT_KEYS;
 pub use batch::{BATCH_KEYS, BatchSettings, SCHEDULER_KEYS};
 pub use container::{BindPolicy, CONTAINER_KEYS, ContainerPolicy, MACHINES, Network, pull_policy_name};
+pub use credentials::{CREDENTIAL_KEYS, CREDENTIALS_DIR, SiteCredential};
 pub use directories::{
     BUILDS_VARIABLE, DIRECTORIES_KEYS, Directories, KEEP_VARIABLE, PROFILE_DIRECTORIES_KEYS,
 };
@@ -70,6 +72,7 @@ pub fn key_info() -> Vec<(&'static str, Vec<KeyInfo>)> {
         (BATCH_KEYS.path, BATCH_KEYS.info()),
         (SCHEDULER_KEYS.path, SCHEDULER_KEYS.info()),
         (CONTAINER_KEYS.path, CONTAINER_KEYS.info()),
+        (CREDENTIAL_KEYS.path, CREDENTIAL_KEYS.info()),
         (LIMITS_KEYS.path, LIMITS_KEYS.info()),
         (DISK_KEYS.path, DISK_KEYS.info()),
         (PROFILE_DIRECTORIES_KEYS.path, PROFILE_DIRECTORIES_KEYS.info()),

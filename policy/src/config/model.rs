@@ -2,8 +2,8 @@
 
 use super::executor::SchedulerFile;
 use super::{
-    Accounts, ContainerPolicy, Directories, GitLabServer, IdentitySettings, Job, MapFile, UserCheck,
-    Validation,
+    Accounts, ContainerPolicy, Directories, GitLabServer, IdentitySettings, Job, MapFile, SiteCredential,
+    UserCheck, Validation,
 };
 use crate::{Condition, Location, ServerUser, Subject};
 use nunbird_handover::{Audit, Pam};
@@ -35,6 +35,8 @@ pub struct Policy {
     pub limits: BTreeMap<String, crate::Limits>,
     /// Containers, by name.
     pub containers: BTreeMap<String, ContainerPolicy>,
+    /// Passwords of the site's for registries, by name.
+    pub credentials: BTreeMap<String, SiteCredential>,
     /// Other ways, by name.
     pub profiles: BTreeMap<String, Profile>,
     /// Batch schedulers that the site describes, by name.

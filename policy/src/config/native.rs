@@ -7,8 +7,8 @@ use super::model::*;
 use super::reader::Section;
 use super::{AuthorizedProjects, Directories, Job};
 use super::{
-    accounts, audit, batch, conditions, container, directories, identity, limits, maps, pam, rules, servers,
-    validation, values,
+    accounts, audit, batch, conditions, container, credentials, directories, identity, limits, maps, pam,
+    rules, servers, validation, values,
 };
 use crate::DEFAULT_KEYS_DIR;
 use std::collections::BTreeMap;
@@ -67,6 +67,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
     let schedulers = batch::schedulers(&mut root);
     let limits = limits::all(&mut root);
     let containers = container::all(&mut root);
+    let credentials = credentials::all(&mut root, &gitlab, downscope);
     let known = JobNames { schedulers: &schedulers, limits: &limits, containers: &containers };
     let mut job = job::read(root.table("job"), &known);
     job.batch = batch::read(root.table("batch"), &job.batch);
@@ -97,6 +98,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
         job,
         limits,
         containers,
+        credentials,
         profiles,
         schedulers,
         maps,

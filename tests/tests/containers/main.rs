@@ -22,6 +22,7 @@ mod machines;
 mod nest;
 mod nest_stub;
 mod runner;
+mod site_credentials;
 mod testbed;
 mod trial;
 

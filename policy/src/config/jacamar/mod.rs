@@ -46,6 +46,7 @@ pub(super) fn read<'t>(file: &Path, mut root: Section<'t>, server: Option<Listed
     Policy {
         limits: BTreeMap::new(),
         containers: container.into_iter().map(|one| (one.name.clone(), one)).collect(),
+        credentials: BTreeMap::new(),
         file: file.to_path_buf(),
         dialect: Dialect::Jacamar,
         downscope: auth.downscope,

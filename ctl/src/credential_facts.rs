@@ -1,0 +1,107 @@
+//! The site's passwords for registries: the programs that have them, who could read or change what is kept of them, and whether jobs could
+//! use it now.
+
+use crate::credentials::MAKE;
+use crate::finding::Finding;
+use crate::host_facts::trusted;
+use nunbird_handover::Untrusted;
+use nunbird_judge::site_credentials::{StoredCredential, file_name};
+use nunbird_policy::{CREDENTIALS_DIR, Downscope, Policy, SiteCredential};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+const CODE: &str = "credential";
+/// The command that asks the programs.
+const REFRESH: &str =
+    "systemctl enable --now nunbird-credentials.timer && systemctl start nunbird-credentials.service";
+
+pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
+    if policy.credentials.is_empty() {
+        return;
+    }
+    let owner = directory(policy, runner, findings);
+    let Ok(now) = nunbird_sys::clock::now() else { return };
+    for of in policy.credentials.values() {
+        program(of, findings);
+        file(of, owner, now, findings);
+    }
+}
+
+/// Gives its owner.
+fn directory(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) -> Option<u32> {
+    let path = Path::new(CREDENTIALS_DIR);
+    let shown = path.display();
+    let meta = match path.symlink_metadata() {
+        Ok(meta) => meta,
+        Err(e) => {
+            findings.push(Finding::unseen(CODE, path, &e, MAKE));
+            return None;
+        }
+    };
+    let (uid, gid, mode) = (meta.uid(), meta.gid(), meta.mode() & 0o7777);
+    let mut find = |what: String| findings.push(Finding::error(CODE, format!("{shown}: {what}"), MAKE));
+    if !meta.is_dir() {
+        find("not a directory".to_owned());
+    }
+    if mode & 0o027 != 0 {
+        find(format!("others can read or change the site's passwords (mode {mode:04o})"));
+    }
+    if policy.downscope == Downscope::Setuid && gid != 0 {
+        find(format!("its group is {gid}; root's has to be that of all files in it"));
+    }
+    if policy.downscope == Downscope::Setuid && uid != 0 && uid == crate::host::runner(policy, runner) {
+        find(format!("belongs to `{runner}`, which runs gitlab-runner, and nunbird-auth refuses it"));
+    }
+    if uid != 0 && policy.keys_dir.metadata().is_ok_and(|keys| keys.uid() == uid) {
+        find(
+            "belongs to the account that keeps the signing keys, which its programs could replace".to_owned(),
+        );
+    }
+    if policy.accounts.min_uid <= uid {
+        let min = policy.accounts.min_uid;
+        find(format!("belongs to uid {uid}, which is an account that jobs may have (min_uid {min})"));
+    }
+    Some(uid)
+}
+
+fn program(of: &SiteCredential, findings: &mut Vec<Finding>) {
+    trusted(&of.helper, CODE, &[0], findings);
+    if of.helper.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 == 0) {
+        findings.push(Finding::error(CODE, format!("{}: not executable", of.helper.display()), "chmod +x"));
+    }
+}
+
+fn file(of: &SiteCredential, owner: Option<u32>, now: u64, findings: &mut Vec<Finding>) {
+    let path = Path::new(CREDENTIALS_DIR).join(file_name(of));
+    let shown = path.display();
+    let meta = match path.symlink_metadata() {
+        Ok(meta) => meta,
+        Err(e) => return findings.push(Finding::unseen(CODE, &path, &e, REFRESH).at(of.place.to_string())),
+    };
+    let mode = meta.mode() & 0o7777;
+    if !meta.is_file() || mode & 0o137 != 0 {
+        let what =
+            format!("{shown}: others can read or change the site's password (mode {mode:04o}, not 0640)");
+        findings.push(Finding::error(
+            CODE,
+            what,
+            "chmod 0640, and have the password replaced at the registry",
+        ));
+    }
+    if meta.uid() != 0 && owner.is_some_and(|owner| owner != meta.uid()) {
+        let what = format!("{shown}: owned by uid {}, and nunbird-auth refuses it", meta.uid());
+        findings.push(Finding::error(CODE, what, REFRESH));
+    }
+    let why = match std::fs::read(&path).map(Zeroizing::new) {
+        Ok(bytes) => match StoredCredential::read(&bytes) {
+            Ok(stored) => stored.unusable(of, now),
+            Err(why) => Some(why),
+        },
+        Err(e) => return findings.push(Finding::unseen(CODE, &path, &e, REFRESH)),
+    };
+    if let Some(why) = why {
+        let what = format!("{shown}: {}, so the jobs of its projects fail", Untrusted(&why));
+        findings.push(Finding::error(CODE, what, REFRESH).at(of.place.to_string()));
+    }
+}

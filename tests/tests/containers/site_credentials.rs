@@ -1,0 +1,276 @@
+//! A password of the site's for a registry, from the site's program to a pull by Podman from a registry that asks for it.
+
+use nunbird_tests::containers::{Digest, PASSWORD, Registry, USER, samples};
+use nunbird_tests::runner::assert_refused;
+use nunbird_tests::world::{Account, Finished};
+use nunbird_tests::{Exit, Job, Privilege, Session, World, needs};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// The account of the timer: a system account, which is nobody's for jobs.
+const KEEPER: &str = "nunbird-credentials";
+const DIRECTORY: &str = "/var/lib/nunbird/credentials";
+const HELPER: &str = "/opt/site/bin/docker-credential-site";
+/// It notes as whom and for what it was asked.
+const PROGRAM: &str =
+    "#!/bin/sh\nread -r server || [ -n \"$server\" ]\necho \"$(id -u) $* $server\" >/tmp/asked\n";
+
+struct Site {
+    world: World,
+    registry: Registry,
+    digest: Digest,
+}
+
+impl Site {
+    fn new(privilege: Privilege) -> Self {
+        let registry = Registry::start();
+        let digest = registry.push("licensed/tools:1", &samples::busybox());
+        let mut world = World::new(privilege);
+        world.write_keys();
+        world.add_account(Account {
+            home: "/".to_owned(),
+            shell: "/usr/sbin/nologin".to_owned(),
+            has_home: false,
+            ..Account::new(KEEPER, 991)
+        });
+        let known = fs::read_to_string("/etc/ssl/certs/ca-certificates.crt").expect("authorities");
+        world.write_file(
+            "/etc/ssl/certs/ca-certificates.crt",
+            format!("{known}\n{}", registry.ca_pem()),
+            "root",
+            0o644,
+        );
+        world.write_file(
+            "/etc/containers/policy.json",
+            r#"{"default":[{"type":"insecureAcceptAnything"}]}"#,
+            "root",
+            0o644,
+        );
+        world.reconfigure("[job]\n", "[job]\ncontainer = \"images\"\n");
+        let host = registry.host();
+        let tables = format!(
+            "{}\n[container.images]\nengine = \"podman\"\npull_policies = [\"always\"]\nstore = \"$HOME/store\"\npull_timeout = \"1m\"\n\
+             [credential.licensed]\nhelper = \"{HELPER}\"\nrepositories = [\"{host}/licensed/**\"]\nprojects = [\"hpc/app\"]\n\
+             timeout = \"2s\"\nmax_age = \"1h\"\n",
+            world.configuration()
+        );
+        world.configure(&tables);
+        let site = Site { world, registry, digest };
+        site.helper(&format!("printf '{{\"Username\":\"{USER}\",\"Secret\":\"{PASSWORD}\"}}\\n'\n"));
+        let directory = site.world.host_path(DIRECTORY);
+        fs::create_dir(&directory).expect("a directory");
+        chown(&directory, Some(991), Some(0)).expect("an owner");
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o2750)).expect("a mode");
+        site
+    }
+
+    fn helper(&self, text: &str) {
+        self.world.write_file(HELPER, format!("{PROGRAM}{text}"), "root", 0o755);
+    }
+
+    fn file(&self) -> PathBuf {
+        self.world.host_path(DIRECTORY).join("licensed.json")
+    }
+
+    fn ctl(&self, account: &str, words: &[&str]) -> Finished {
+        let program = self.world.paths().bin.join("nunbirdctl");
+        self.world.run(&self.world.program(account, program, words))
+    }
+
+    fn refresh(&self) -> Finished {
+        self.ctl(KEEPER, &["credentials", "refresh"])
+    }
+
+    fn check(&self) -> String {
+        let done = self.ctl("root", &["check", "--runner-user", self.world.privilege().runner()]);
+        done.stdout + &done.stderr
+    }
+
+    /// A job of a project in the image.
+    fn job(&self, project: &str, user: &str) -> Job<'_> {
+        let image = json!({ "name": self.registry.name("licensed/tools:1") });
+        let project = project.to_owned();
+        self.world.job().user(user).facts(|facts| facts.project_path = project).response(move |response| {
+            response["image"] = image.clone();
+        })
+    }
+
+    /// What has the password in it, plain or as it is written for engines, of files that the job and the account can read, and of processes.
+    fn leaks(&self) -> String {
+        use base64::Engine;
+        let coded = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
+        let coded = coded.trim_end_matches('=');
+        let root = self.world.root().display();
+        let script = format!(
+            "for text in '{PASSWORD}' '{coded}'; do \
+               grep -rlsaF --exclude=docker-credential-site --exclude=licensed.json -- \"$text\" {root}; \
+               for process in $(pgrep -u 4101); do grep -lsaF -- \"$text\" /proc/$process/cmdline /proc/$process/environ; done; \
+             done; :"
+        );
+        let found = std::process::Command::new("sh").args(["-c", &script]).output().expect("sh");
+        String::from_utf8_lossy(&found.stdout).into_owned()
+    }
+}
+
+fn end(mut session: Session<'_>) {
+    let cleanup = session.cleanup();
+    assert!(cleanup.succeeded(), "{}", cleanup.log);
+}
+
+#[needs(root, in_each = Privilege::OF_FILE)]
+fn an_admitted_project_pulls_with_the_sites_password_and_no_other_gets_it(privilege: Privilege) {
+    let site = Site::new(privilege);
+    let stored = site.refresh();
+    assert_eq!(stored.exit, Exit::Code(0), "{stored:?}");
+    assert!(!format!("{stored:?}").contains(PASSWORD), "{stored:?}");
+    let asked = fs::read_to_string(site.world.host_path("/tmp/asked")).expect("its note");
+    assert_eq!(asked.trim(), format!("991 get {}", site.registry.host()));
+    let meta = site.file().metadata().expect("a file");
+    assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (991, 0, 0o640));
+    assert!(!site.check().contains("[credential]"), "{}", site.check());
+    let read = site.world.shell("alice", &format!("cat {DIRECTORY}/licensed.json"));
+    assert_ne!(read.exit, Exit::Code(0), "{read:?}");
+
+    let job = site.job("hpc/app", "alice");
+    let mut session = job.begin();
+    let config = session.config();
+    assert!(config.succeeded(), "{}", config.log);
+    let record = fs::read(&site.world.records()[0]).expect("a record");
+    assert!(!String::from_utf8_lossy(&record).contains(PASSWORD));
+    let prepare = session.prepare();
+    assert!(prepare.succeeded(), "{}", prepare.log);
+    let name = format!("{}/licensed/tools", site.registry.host());
+    let said = format!("pulling from {name} with the site's password `licensed`");
+    assert!(prepare.log.contains(&said) && prepare.log.contains(site.digest.as_str()), "{}", prepare.log);
+    assert!(!prepare.log.contains(PASSWORD), "{}", prepare.log);
+    assert_eq!(site.leaks(), "");
+    end(session);
+    assert_eq!(site.leaks(), "");
+
+    // A project that only looks like it, and one that is another's.
+    for project in ["hpc/app/sub", "other/app"] {
+        let job = site.job(project, "bob");
+        let mut session = job.begin();
+        assert!(session.config().succeeded());
+        let prepare = session.prepare();
+        assert!(prepare.log.contains("the registry wants a user name and password"), "{}", prepare.log);
+        assert!(!prepare.succeeded() && !prepare.log.contains("the site's password"), "{}", prepare.log);
+        end(session);
+    }
+    let audit = fs::read_to_string(site.world.host_path(&site.world.paths().audit)).expect("events");
+    assert!(!audit.contains(PASSWORD), "{audit}");
+}
+
+#[needs(root)]
+fn an_answer_is_used_while_its_program_fails_until_it_is_too_old() {
+    let site = Site::new(Privilege::Setuid);
+    let began = site.refresh();
+    assert_eq!(began.exit, Exit::Code(0), "{began:?}");
+    let first = fs::read(site.file()).expect("a file");
+
+    site.helper("exec sleep 1041\n");
+    let start = Instant::now();
+    let hangs = site.refresh();
+    assert_eq!(hangs.exit, Exit::Code(1), "{hangs:?}");
+    assert!(
+        hangs.stderr.contains("did not answer within 2 s") && start.elapsed() < Duration::from_secs(30),
+        "{hangs:?}"
+    );
+    let left = site.world.shell("root", "pgrep -u 991 -a sleep; :").stdout;
+    assert_eq!(left, "");
+    site.helper("echo no such key >&2; exit 3\n");
+    let fails = site.refresh();
+    assert!(fails.stderr.contains("exit status: 3: no such key"), "{fails:?}");
+    site.world.write_file(HELPER, "#!/bin/sh\n", "alice", 0o755);
+    let of_alice = site.refresh();
+    assert!(of_alice.stderr.contains("owned by uid 4101"), "{of_alice:?}");
+    fs::remove_file(site.world.host_path(HELPER)).expect("removed");
+    let gone = site.refresh();
+    assert!(gone.exit == Exit::Code(1) && gone.stderr.contains("No such file"), "{gone:?}");
+    assert_eq!(fs::read(site.file()).expect("a file"), first, "the answer before it stays");
+
+    let job = site.job("hpc/app", "alice");
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let prepare = session.prepare();
+    assert!(prepare.succeeded(), "{}", prepare.log);
+    end(session);
+
+    let mut old: Value = serde_json::from_slice(&first).expect("JSON");
+    let fetched = old["fetched_at"].as_u64().expect("a time");
+    old["fetched_at"] = (fetched - 3600).into();
+    fs::write(site.file(), old.to_string()).expect("written");
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let prepare = session.prepare();
+    let repository = format!("{}/licensed/tools", site.registry.host());
+    let said = format!("the site's password for {repository} cannot be used at the moment");
+    assert!(prepare.log.contains(&said) && !prepare.log.contains(PASSWORD), "{}", prepare.log);
+    assert_eq!(prepare.exit, Exit::Code(2), "{}", prepare.log);
+    assert_refused(&site.world, &prepare, "images", "and `max_age` is 1h");
+    end(session);
+    fs::remove_file(site.file()).expect("removed");
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let prepare = session.prepare();
+    assert!(prepare.log.contains(&said), "{}", prepare.log);
+    end(session);
+}
+
+#[needs(root)]
+fn check_finds_who_else_could_read_or_change_the_sites_password_and_explain_shows_its_name_alone() {
+    let site = Site::new(Privilege::Setuid);
+    assert!(site.check().contains("licensed.json: No such file"), "{}", site.check());
+    assert_eq!(site.refresh().exit, Exit::Code(0));
+    let (file, directory) = (site.file(), site.world.host_path(DIRECTORY));
+    let mode =
+        |path: &PathBuf, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    let finds = |said: &str| {
+        let found = site.check();
+        assert!(found.contains("[credential]") && found.contains(said), "{said}: {found}");
+        assert!(!found.contains(PASSWORD), "{found}");
+    };
+    mode(&file, 0o644);
+    finds("others can read or change the site's password (mode 0644, not 0640)");
+    mode(&file, 0o640);
+    mode(&directory, 0o2755);
+    finds("others can read or change the site's passwords (mode 2755)");
+    let refused = site.refresh();
+    assert!(refused.exit == Exit::Code(1) && refused.stderr.contains("others can read"), "{refused:?}");
+    mode(&directory, 0o2750);
+    for (owner, group, said) in [
+        (4101, 0, "belongs to uid 4101, which is an account that jobs may have"),
+        (990, 0, "the account that keeps the signing keys"),
+        (4001, 0, "which runs gitlab-runner"),
+        (991, 991, "its group is 991"),
+    ] {
+        chown(&directory, Some(owner), Some(group)).expect("an owner");
+        finds(said);
+    }
+    // What the runner's account owns is no password of the site's.
+    chown(&directory, Some(4001), Some(0)).expect("an owner");
+    chown(&file, Some(4001), Some(0)).expect("an owner");
+    let job = site.job("hpc/app", "alice");
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let prepare = session.prepare();
+    assert!(!prepare.succeeded() && prepare.log.contains("cannot be used at the moment"), "{}", prepare.log);
+    let response = fs::read(site.world.host_path(session.response_file())).expect("a response");
+    end(session);
+    chown(&directory, Some(991), Some(0)).expect("an owner");
+    chown(&file, Some(991), Some(0)).expect("an owner");
+    mode(&directory, 0o2750);
+    assert!(!site.check().contains("[credential]"), "{}", site.check());
+    assert!(site.ctl("root", &["credentials", "refresh"]).stderr.contains("not run as root"));
+    assert!(site.ctl("alice", &["credentials", "refresh"]).stderr.contains("owned by uid 991"));
+
+    site.world.write_file("/etc/nunbird/response.json", response, "root", 0o600);
+    let words = ["explain", "--job", "/etc/nunbird/response.json", "--runner-user", "nbt_runner"];
+    let shown = site.ctl("root", &words).stdout;
+    let repository = format!("{}/licensed/tools", site.registry.host());
+    assert!(shown.contains(&format!("the site's `licensed` for {repository}")), "{shown}");
+    assert!(!shown.contains(PASSWORD) && !shown.contains(USER), "{shown}");
+}
