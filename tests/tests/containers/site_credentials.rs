@@ -2,12 +2,13 @@
 
 use nunbird_tests::containers::{Digest, PASSWORD, Registry, USER, samples};
 use nunbird_tests::runner::assert_refused;
+use nunbird_tests::world::enter::{Mount, Spec};
 use nunbird_tests::world::{Account, Finished};
-use nunbird_tests::{Exit, Job, Privilege, Session, World, needs};
+use nunbird_tests::{Exit, Job, Privilege, Session, StageOutcome, World, needs};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The account of the timer: a system account, which is nobody's for jobs.
@@ -60,6 +61,7 @@ impl Site {
         world.configure(&tables);
         let site = Site { world, registry, digest };
         site.helper(&format!("printf '{{\"Username\":\"{USER}\",\"Secret\":\"{PASSWORD}\"}}\\n'\n"));
+        fs::create_dir(site.world.host_path("/opt/none")).expect("a directory");
         let directory = site.world.host_path(DIRECTORY);
         fs::create_dir(&directory).expect("a directory");
         chown(&directory, Some(991), Some(0)).expect("an owner");
@@ -115,8 +117,24 @@ impl Site {
     }
 }
 
-fn end(mut session: Session<'_>) {
-    let cleanup = session.cleanup();
+/// crun refuses a machine where both versions of control groups have controllers.
+fn as_on_one_version(mut spec: Spec, site: &Site) -> Spec {
+    let place = Path::new("/sys/fs/cgroup/unified");
+    if place.exists() {
+        let mount = Mount::Bind { source: site.world.host_path("/opt/none"), target: place.into() };
+        spec.mounts.as_mut().expect("a namespace").push(mount);
+    }
+    spec
+}
+
+fn prepare(site: &Site, session: &mut Session<'_>) -> StageOutcome {
+    let spec = as_on_one_version(session.spec_of_prepare(), site);
+    session.call_spec("prepare", &spec)
+}
+
+fn end(site: &Site, mut session: Session<'_>) {
+    let spec = as_on_one_version(session.spec_of_cleanup(), site);
+    let cleanup = session.call_spec("cleanup", &spec);
     assert!(cleanup.succeeded(), "{}", cleanup.log);
 }
 
@@ -140,14 +158,14 @@ fn an_admitted_project_pulls_with_the_sites_password_and_no_other_gets_it(privil
     assert!(config.succeeded(), "{}", config.log);
     let record = fs::read(&site.world.records()[0]).expect("a record");
     assert!(!String::from_utf8_lossy(&record).contains(PASSWORD));
-    let prepare = session.prepare();
-    assert!(prepare.succeeded(), "{}", prepare.log);
+    let prepared = prepare(&site, &mut session);
+    assert!(prepared.succeeded(), "{}", prepared.log);
     let name = format!("{}/licensed/tools", site.registry.host());
     let said = format!("pulling from {name} with the site's password `licensed`");
-    assert!(prepare.log.contains(&said) && prepare.log.contains(site.digest.as_str()), "{}", prepare.log);
-    assert!(!prepare.log.contains(PASSWORD), "{}", prepare.log);
+    assert!(prepared.log.contains(&said) && prepared.log.contains(site.digest.as_str()), "{}", prepared.log);
+    assert!(!prepared.log.contains(PASSWORD), "{}", prepared.log);
     assert_eq!(site.leaks(), "");
-    end(session);
+    end(&site, session);
     assert_eq!(site.leaks(), "");
 
     // A project that only looks like it, and one that is another's.
@@ -155,10 +173,10 @@ fn an_admitted_project_pulls_with_the_sites_password_and_no_other_gets_it(privil
         let job = site.job(project, "bob");
         let mut session = job.begin();
         assert!(session.config().succeeded());
-        let prepare = session.prepare();
-        assert!(prepare.log.contains("the registry wants a user name and password"), "{}", prepare.log);
-        assert!(!prepare.succeeded() && !prepare.log.contains("the site's password"), "{}", prepare.log);
-        end(session);
+        let prepared = prepare(&site, &mut session);
+        assert!(prepared.log.contains("the registry wants a user name and password"), "{}", prepared.log);
+        assert!(!prepared.succeeded() && !prepared.log.contains("the site's password"), "{}", prepared.log);
+        end(&site, session);
     }
     let audit = fs::read_to_string(site.world.host_path(&site.world.paths().audit)).expect("events");
     assert!(!audit.contains(PASSWORD), "{audit}");
@@ -195,9 +213,9 @@ fn an_answer_is_used_while_its_program_fails_until_it_is_too_old() {
     let job = site.job("hpc/app", "alice");
     let mut session = job.begin();
     assert!(session.config().succeeded());
-    let prepare = session.prepare();
-    assert!(prepare.succeeded(), "{}", prepare.log);
-    end(session);
+    let prepared = prepare(&site, &mut session);
+    assert!(prepared.succeeded(), "{}", prepared.log);
+    end(&site, session);
 
     let mut old: Value = serde_json::from_slice(&first).expect("JSON");
     let fetched = old["fetched_at"].as_u64().expect("a time");
@@ -205,19 +223,19 @@ fn an_answer_is_used_while_its_program_fails_until_it_is_too_old() {
     fs::write(site.file(), old.to_string()).expect("written");
     let mut session = job.begin();
     assert!(session.config().succeeded());
-    let prepare = session.prepare();
+    let prepared = prepare(&site, &mut session);
     let repository = format!("{}/licensed/tools", site.registry.host());
     let said = format!("the site's password for {repository} cannot be used at the moment");
-    assert!(prepare.log.contains(&said) && !prepare.log.contains(PASSWORD), "{}", prepare.log);
-    assert_eq!(prepare.exit, Exit::Code(2), "{}", prepare.log);
-    assert_refused(&site.world, &prepare, "images", "and `max_age` is 1h");
-    end(session);
+    assert!(prepared.log.contains(&said) && !prepared.log.contains(PASSWORD), "{}", prepared.log);
+    assert_eq!(prepared.exit, Exit::Code(2), "{}", prepared.log);
+    assert_refused(&site.world, &prepared, "images", "and `max_age` is 1h");
+    end(&site, session);
     fs::remove_file(site.file()).expect("removed");
     let mut session = job.begin();
     assert!(session.config().succeeded());
-    let prepare = session.prepare();
-    assert!(prepare.log.contains(&said), "{}", prepare.log);
-    end(session);
+    let prepared = prepare(&site, &mut session);
+    assert!(prepared.log.contains(&said), "{}", prepared.log);
+    end(&site, session);
 }
 
 #[needs(root)]
@@ -256,10 +274,14 @@ fn check_finds_who_else_could_read_or_change_the_sites_password_and_explain_show
     let job = site.job("hpc/app", "alice");
     let mut session = job.begin();
     assert!(session.config().succeeded());
-    let prepare = session.prepare();
-    assert!(!prepare.succeeded() && prepare.log.contains("cannot be used at the moment"), "{}", prepare.log);
+    let prepared = prepare(&site, &mut session);
+    assert!(
+        !prepared.succeeded() && prepared.log.contains("cannot be used at the moment"),
+        "{}",
+        prepared.log
+    );
     let response = fs::read(site.world.host_path(session.response_file())).expect("a response");
-    end(session);
+    end(&site, session);
     chown(&directory, Some(991), Some(0)).expect("an owner");
     chown(&file, Some(991), Some(0)).expect("an owner");
     mode(&directory, 0o2750);
