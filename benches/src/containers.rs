@@ -14,6 +14,7 @@ const NAME: &str = "lattice/tools:1";
 
 /// An engine, who uses it, and its command that does nothing; `NAME` stands for the image.
 struct Peer {
+    release: Release,
     engine: &'static str,
     person: &'static str,
     command: &'static str,
@@ -21,20 +22,31 @@ struct Peer {
     target: u32,
 }
 
-const PEERS: [Peer; 3] = [
+const PEERS: [Peer; 4] = [
     Peer {
+        release: Release::Host,
         engine: "podman",
         person: "nbt_ann",
         command: "podman --cgroup-manager=cgroupfs run --rm -q --cgroups=disabled --userns=keep-id --network=host NAME /bin/sh -c :",
         target: 30,
     },
     Peer {
+        release: Release::Host,
+        engine: "podman",
+        person: "nbt_cyn",
+        command: "podman --cgroup-manager=cgroupfs --storage-driver=overlay --storage-opt=overlay.ignore_chown_errors=true run --rm -q --cgroups=disabled \
+                  --network=host NAME /bin/sh -c :",
+        target: 30,
+    },
+    Peer {
+        release: Release::Host,
         engine: "charliecloud",
         person: "nbt_cyn",
         command: "ch-run \"$HOME\"/ci/images/127.0.0.1* -- /bin/sh -c :",
         target: 15,
     },
     Peer {
+        release: Release::Host,
         engine: "bwrap",
         person: "nbt_cyn",
         command: "bwrap --unshare-pid --ro-bind / / --dev /dev --proc /proc --tmpfs /tmp /bin/sh -c :",
@@ -42,18 +54,43 @@ const PEERS: [Peer; 3] = [
     },
 ];
 
+/// Those that the host's release has not, in a tree of Debian's unstable one.
+const NEWER: [Peer; 2] = [
+    Peer {
+        release: Release::Sid,
+        engine: "apptainer",
+        person: "nbt_cyn",
+        command: "apptainer --quiet exec --userns --containall --no-home --no-eval --pwd=/ \"$HOME\"/ci/images/127.0.0.1* /bin/sh -c :",
+        target: 15,
+    },
+    Peer {
+        release: Release::Sid,
+        engine: "podman",
+        person: "nbt_ann",
+        command: "podman --cgroup-manager=cgroupfs run --rm -q --cgroups=disabled --userns=keep-id --network=host NAME /bin/sh -c :",
+        target: 30,
+    },
+];
+
 /// Prints the rows.
 pub(crate) fn rows() {
-    println!("\ncontainers: median of {ROUNDS} pairs, ms");
-    println!("{:<34} {:>9} {:>9} {:>11} {:>9}", "", "command", "stage", "difference", "target");
-    for peer in &PEERS {
-        row(peer);
-    }
+    table(&PEERS);
     crowd();
 }
 
-fn machine() -> (Node, Registry) {
-    let (node, registry) = (Node::start(Release::Host), Registry::open());
+/// Prints those of newer engines, among them Apptainer. Their tree is made once, in some minutes.
+pub(crate) fn newer() {
+    table(&NEWER);
+}
+
+fn table(peers: &[Peer]) {
+    println!("\ncontainers: median of {ROUNDS} pairs, ms");
+    println!("{:<34} {:>9} {:>9} {:>11} {:>9}", "", "command", "stage", "difference", "target");
+    peers.iter().for_each(row);
+}
+
+fn machine(release: Release) -> (Node, Registry) {
+    let (node, registry) = (Node::start(release), Registry::open());
     node.trust(&registry.ca_pem());
     registry.push(NAME, &samples::busybox());
     (node, registry)
@@ -65,7 +102,7 @@ fn job<'n>(node: &'n Node, peer: &Peer, image: &str) -> Job<'n> {
 }
 
 fn row(peer: &Peer) {
-    let (node, registry) = machine();
+    let (node, registry) = machine(peer.release);
     let image = registry.name(NAME);
     let job = job(&node, peer, &image);
     succeeded(&job.prepare());
@@ -123,8 +160,8 @@ fn succeeded(ended: &Ended) {
 /// Jobs of one account that want one image at once.
 fn crowd() {
     println!("\n{CROWD} jobs of one image at once: how often the registry is asked for each part of it");
-    for peer in [&PEERS[0], &PEERS[1]] {
-        let (node, registry) = machine();
+    for peer in [&PEERS[0], &PEERS[2]] {
+        let (node, registry) = machine(peer.release);
         let image = registry.name(NAME);
         let jobs: Vec<_> = (0..CROWD).map(|_| job(&node, peer, &image)).collect();
         let begun = Instant::now();

@@ -3,7 +3,7 @@
 //! Absolute times differ between machines; the ratio of a stage to its peer hardly does. Each
 //! program is started through the same helper that enters the private system, so the helper's own
 //! time, measured with a program that does nothing, is subtracted. `nunbird-benches stages` leaves out
-//! what takes minutes, `batch` and `containers` measure that alone, `turns`
+//! what takes minutes, `batch` and `containers` measure that alone, `containers newer` the engines of Debian's unstable release, `turns`
 //! and `flow` are parts of that, and `account` shows where the time
 //! of a stage goes, `calls` the same without its instructions, in seconds. docs/performance.md has the results.
 
@@ -51,6 +51,9 @@ fn bench() {
                 .for_each(|fact| println!("{}", fact.row()));
         }
         Some("batch") => return batch::rows(),
+        Some("containers") if part.as_deref() == Some(std::ffi::OsStr::new("newer")) => {
+            return containers::newer();
+        }
         Some("containers") => return containers::rows(),
         _ => {}
     }

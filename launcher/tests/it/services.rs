@@ -8,6 +8,7 @@ use nunbird_skip::needs;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 const SERVER: &str = "localhost/nbt/server:1";
 /// A web server that answers `/` with `served`, on port 18080.
@@ -209,13 +210,14 @@ fn a_service_that_never_listens_fails_the_job_after_its_time_with_its_last_words
             shell(&["deaf"], "echo 'starting \u{1b}[31mred'; echo oops >&2; sleep 60", &[18090, 18091]),
         ],
     );
-    container(&mut world).service_timeout = 2;
+    // Time for the first one on a busy machine.
+    container(&mut world).service_timeout = 8;
     let output = world.prepare();
     assert_code(&output, BUILD_FAILURE);
     let (text, errors) = (out(&output), err(&output));
     assert!(text.contains("the service web listens"), "{text}");
     assert!(text.contains("[deaf] starting [31mred\n") && text.contains("[deaf] oops\n"), "{text}");
-    assert!(errors.contains("the service deaf does not listen on port 18090 or 18091 after 2 s"), "{errors}");
+    assert!(errors.contains("the service deaf does not listen on port 18090 or 18091 after 8 s"), "{errors}");
     assert!(errors.contains("HEALTHCHECK_TCP_PORT") && errors.contains("[container.plain]"), "{errors}");
     finish(world);
 }
@@ -264,12 +266,30 @@ fn a_service_that_cannot_be_started_is_reported_with_the_engines_words() {
     finish(world);
 }
 
+/// Words of a job's script that have a service go on which waits by `nc -l`, once it does.
+fn meets(service: &str, port: u16) -> String {
+    format!("until nc {service} {port} </dev/null; do sleep 0.2; done")
+}
+
+/// Words of a job's script that wait for [`go`].
+fn until_there(name: &str) -> String {
+    format!("until test -e {name}; do sleep 0.1; done")
+}
+
+/// Has a job's script go on which waits so.
+fn go(world: &World, name: &str) {
+    world.write(&world.handover.workspace.builds_dir.join(name), "");
+}
+
 #[needs(root)]
 fn a_service_that_ends_during_the_job_is_reported_once_and_the_job_goes_on() {
-    let script = "httpd -p 18080 -h /www; sleep 4; echo last words; exit 3";
+    let script = "httpd -p 18080 -h /www; nc -l -p 18082 >/dev/null; echo last words; exit 3";
     let mut world = prepared(AccountIds::Many, vec![shell(&["web"], script, &[18080])]);
-    let script = "for n in 1 2 3 4 5 6 7 8 9; do wget -qO /dev/null http://web:18080/ || break; sleep 1; done; sleep 3; echo went on; exit 0";
-    let output = world.run(script);
+    let script = format!("{}; {}; echo went on; exit 0", meets("web", 18082), until_there("go"));
+    let mut stage = world.start_stage("build_script", script).watched();
+    stage.wait_for("[web] last words");
+    go(&world, "go");
+    let output = stage.finish();
     assert_code(&output, 0);
     assert_eq!(out(&output), "went on\n");
     let errors = err(&output);
@@ -283,12 +303,11 @@ fn a_service_that_ends_during_the_job_is_reported_once_and_the_job_goes_on() {
 
 #[needs(root)]
 fn a_service_that_ends_ends_the_job_where_the_site_says_so_and_is_there_again_for_the_next_stage() {
-    let script =
-        "httpd -p 18080 -h /www; [ -e /tmp/again ] || { touch /tmp/again; sleep 4; exit 5; }; sleep 60";
+    let script = "httpd -p 18080 -h /www; [ -e /tmp/again ] || { touch /tmp/again; nc -l -p 18082 >/dev/null; exit 5; }; sleep 600";
     let mut world = with(AccountIds::Many, vec![shell(&["brief"], script, &[18080])]);
     container(&mut world).service_required = true;
     assert_code(&world.prepare(), 0);
-    let output = world.run("sleep 60; echo not reached; exit 0");
+    let output = world.run(format!("{}; sleep 600; echo not reached; exit 0", meets("brief", 18082)));
     assert_code(&output, BUILD_FAILURE);
     assert_eq!(out(&output), "");
     let expected = "nunbird: the service brief has ended with exit code 5: the job ends";
@@ -321,7 +340,7 @@ fn two_services_on_one_port_are_reported_before_any_is_started() {
 
 #[needs(root)]
 fn output_of_services_is_shown_when_asked_cleaned_and_bounded() {
-    let script = "echo 'hello \u{1b}[2J\u{202e}'; httpd -p 18080 -h /www; sleep 3; echo later >&2; yes 0123456789 | head -c 40000000; echo done; sleep 60";
+    let script = "echo 'hello \u{1b}[2J\u{202e}'; httpd -p 18080 -h /www; nc -l -p 18082 >/dev/null; echo later >&2; yes 0123456789 | head -c 40000000; echo done; sleep 600";
     let mut world = with(AccountIds::Many, vec![shell(&["web"], script, &[18080])]);
     container(&mut world).service_logs = true;
     let output = world.prepare();
@@ -331,7 +350,11 @@ fn output_of_services_is_shown_when_asked_cleaned_and_bounded() {
         text.contains("[web] hello [2J") && !text.contains('\u{1b}') && !text.contains('\u{202e}'),
         "{text}"
     );
-    let output = world.run("sleep 8; exit 0");
+    let script = format!("{}; {}; exit 0", meets("web", 18082), until_there("go"));
+    let mut stage = world.start_stage("build_script", script).watched();
+    stage.wait_for("left out)");
+    go(&world, "go");
+    let output = stage.finish();
     assert_code(&output, 0);
     let errors = err(&output);
     assert!(errors.contains("[web] ") && errors.contains("left out)"), "{}", errors.len());
@@ -357,8 +380,12 @@ fn after_a_job_is_cancelled_its_services_are_there_for_the_next_stage_and_then_g
 fn a_service_that_forks_without_end_is_gone_with_the_job(ids: AccountIds) {
     let script = "httpd -p 18080 -h /www; while :; do setsid sleep 600 & sleep 0.02; done";
     let mut world = prepared(ids, vec![shell(&["many"], script, &[18080])]);
-    assert_code(&world.run("sleep 2; exit 0"), 0);
-    assert!(left(&world).len() > 10);
+    let end = Instant::now() + Duration::from_secs(120);
+    while left(&world).len() <= 10 {
+        assert!(Instant::now() < end, "it does not fork: {:?}", left(&world));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_code(&world.run("exit 0"), 0);
     finish(world);
 }
 
@@ -420,9 +447,18 @@ fn out_of_memory_is_reported_where_the_control_group_says_so_and_nowhere_else() 
         with(AccountIds::Many, vec![shell(&["eater"], eater, &[18080]), shell(&["later"], later, &[18081])]);
     world.prefix = format!("sh -c 'echo $$ >{}/cgroup.procs; exec \"$@\"' sh", limited.0.display());
     assert_code(&world.prepare(), 0);
-    let output = world.run(
-        "nc eater 18082 </dev/null; sleep 6; nc later 18083 </dev/null; sleep 4; echo still here; exit 0",
+    let (eater, later) = (meets("eater", 18082), meets("later", 18083));
+    let script = format!(
+        "{eater}; {}; {later}; {}; echo still here; exit 0",
+        until_there("eaten"),
+        until_there("ended")
     );
+    let mut stage = world.start_stage("build_script", script).watched();
+    stage.wait_for("the service eater has ended");
+    go(&world, "eaten");
+    stage.wait_for("the service later has ended");
+    go(&world, "ended");
+    let output = stage.finish();
     assert_code(&output, 0);
     assert_eq!(out(&output), "still here\n", "{}", err(&output));
     let errors = err(&output);

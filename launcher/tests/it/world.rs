@@ -12,6 +12,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Differs from every exit code that a script of these tests ends with.
@@ -291,6 +294,61 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.0.id().cast_signed()), signal).expect("kill");
+    }
+}
+
+/// How long words are waited for: a busy machine starts a container in some seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The launcher, whose standard error is read line by line.
+pub(crate) struct Watched {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    said: String,
+    out: JoinHandle<Vec<u8>>,
+}
+
+impl Running {
+    pub(crate) fn watched(self) -> Watched {
+        let mut child = self.0;
+        let mut out = child.stdout.take().expect("stdout");
+        let err = BufReader::new(child.stderr.take().expect("stderr"));
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in err.split(b'\n') {
+                let Ok(line) = line else { break };
+                let _over = sender.send(String::from_utf8_lossy(&line).into_owned() + "\n");
+            }
+        });
+        let out = thread::spawn(move || {
+            let mut all = Vec::new();
+            out.read_to_end(&mut all).map(|_| all).unwrap_or_default()
+        });
+        Watched { child, lines, said: String::new(), out }
+    }
+}
+
+impl Watched {
+    /// Waits until a line has these words.
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, words: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.said.contains(words) {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.said.push_str(&line),
+                Err(e) => {
+                    let _gone = self.child.kill();
+                    panic!("no line with `{words}`: {e}: {}", self.said);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Output {
+        let status = self.child.wait().expect("the launcher ends");
+        let rest: String = self.lines.iter().collect();
+        let stdout = self.out.join().expect("output");
+        Output { status, stdout, stderr: (self.said + &rest).into_bytes() }
     }
 }
 

@@ -122,15 +122,6 @@ pub fn with_odd_files() -> Image {
     busybox().layer(layer)
 }
 
-/// A layer whose entries try to leave the image's directory.
-pub fn escaping() -> Image {
-    let layer = Layer::new()
-        .file("../../../../../../tmp/nbt-escaped", 0o644, b"escaped\n")
-        .link("door", "/tmp")
-        .file("door/nbt-escaped", 0o644, b"escaped\n");
-    busybox().layer(layer)
-}
-
 /// busybox with a web server that answers `GET /` with `served` on this port, and logs each request.
 pub fn web_service(port: u16) -> Image {
     busybox()

@@ -9,6 +9,7 @@ use nunbird_tests::needs;
 use nunbird_tests::scheduler::{Job, Slurm};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 /// `/mnt` is empty, and the job's directories are as outside.
 const DESCRIPTION: &str = r#"
@@ -35,6 +36,14 @@ fn contained<'s>(slurm: &'s Slurm, user: &str) -> Job<'s> {
     job.handover.container = Some(container);
     job.prepare();
     job
+}
+
+/// Ends the job, which takes along what `prepare` has made on the runner's host.
+fn cleaned(job: &Job<'_>) {
+    let runtime = format!("/tmp/nb-{}", job.handover.decision_id);
+    assert!(Path::new(&runtime).exists(), "prepare has made it");
+    job.cleanup().succeeded();
+    assert!(!Path::new(&runtime).exists(), "{runtime}");
 }
 
 #[needs(root)]
@@ -66,6 +75,7 @@ fn the_script_runs_in_its_container_in_the_allocation_with_its_exit_code_and_lea
         0,
         "the runtime directory goes with the stage"
     );
+    cleaned(&job);
 }
 
 #[needs(root)]
@@ -77,6 +87,7 @@ fn a_container_that_does_not_report_how_the_script_ended_is_a_failure_of_the_sys
     ended.system_failed("not known how the script ended in its container");
     assert!(ended.text().starts_with("begun\n"), "{}", ended.text());
     assert!(ended.err.contains("without a result"), "{}", ended.err);
+    cleaned(&job);
 }
 
 #[needs(root)]
@@ -90,4 +101,5 @@ fn an_engine_that_is_missing_on_the_node_is_a_failure_of_the_system_that_names_b
     assert!(ended.err.contains("Bubblewrap is not installed on the host"), "{}", ended.err);
     assert!(ended.err.contains(&program.display().to_string()), "{}", ended.err);
     ended.system_failed("not known how the script ended in its container");
+    cleaned(&job);
 }
