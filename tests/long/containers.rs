@@ -21,6 +21,8 @@ mod lacks;
 mod quadlet;
 #[path = "../tests/containers/runner.rs"]
 mod runner;
+#[path = "../tests/containers/upsets.rs"]
+mod upsets;
 
 use cases::Setup;
 use nunbird_tests::containers::{Example, Job, Node, Registry, Release, samples};

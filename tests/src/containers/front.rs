@@ -69,6 +69,8 @@ struct Forged {
     kind: String,
     digest: Digest,
     body: Vec<u8>,
+    /// How many bytes of it are sent before the connection ends.
+    sent: usize,
 }
 
 impl State {
@@ -136,8 +138,16 @@ impl Front {
 
     /// The same for the whole path of a request.
     pub fn forge_at(&self, path: &str, kind: &str, digest: &Digest, body: Vec<u8>) {
-        let forged = Forged { kind: kind.to_owned(), digest: digest.clone(), body };
+        let sent = body.len();
+        let forged = Forged { kind: kind.to_owned(), digest: digest.clone(), body, sent };
         self.state.lock().forged.insert(path.to_owned(), Arc::new(forged));
+    }
+
+    /// Answers for the blob of a repository with this, and breaks the connection after so many bytes of it.
+    pub fn cut(&self, repository: &str, digest: &Digest, body: Vec<u8>, sent: usize) {
+        let kind = "application/octet-stream".to_owned();
+        let forged = Forged { kind, digest: digest.clone(), body, sent };
+        self.state.lock().forged.insert(format!("/v2/{repository}/blobs/{digest}"), Arc::new(forged));
     }
 
     /// How often a blob was asked for (`GET`).
@@ -241,7 +251,11 @@ fn pass(
             forged.digest
         );
         down.write_all(head.as_bytes())?;
-        return if method == "GET" { down.write_all(&forged.body) } else { Ok(()) };
+        return if method == "GET" {
+            down.write_all(forged.body.get(..forged.sent).unwrap_or(&forged.body))
+        } else {
+            Ok(())
+        };
     }
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, registry))?;
     let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;

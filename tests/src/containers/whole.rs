@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub const IMAGE: &str = "lattice/whole:1";
 
 /// The stages between `prepare` and `cleanup`, as gitlab-runner names them, and whether each is in the container.
-const STAGES: [(&str, bool); 10] = [
+pub const STAGES: [(&str, bool); 10] = [
     ("prepare_script", false),
     ("get_sources", false),
     ("restore_cache", false),

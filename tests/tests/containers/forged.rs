@@ -253,8 +253,36 @@ fn a_ch_image_that_nothing_keeps_in_its_directory_pulls_nothing(setup: Setup) {
 #[needs(root, in_each = WITH_PODMAN)]
 fn a_configuration_that_is_no_json_is_the_jobs_failure(setup: Setup) {
     let bed = Bed::new(setup, &samples::busybox());
-    bed.forge_image(Parts::of(&samples::busybox()).configured(b"this is no JSON".to_vec()));
-    bed.is_the_jobs_failure(&["what the registry serves is no image"]);
+    for text in ["this is no JSON", "{"] {
+        bed.forge_image(Parts::of(&samples::busybox()).configured(text.into()));
+        bed.is_the_jobs_failure(&["what the registry serves is no image"]);
+    }
+}
+
+/// A connection that breaks is no word of the registry's on the image: the next attempt may have it.
+#[needs(root, in_each = WITH_PODMAN)]
+fn a_configuration_that_is_cut_off_ends_the_pull_and_leaves_no_part_of_it(setup: Setup) {
+    let bed = Bed::new(setup, &samples::busybox());
+    let parts = Parts::of(&samples::busybox());
+    let (digest, config) = parts.blobs.last().cloned().expect("a configuration");
+    bed.forge_image(Parts::of(&samples::busybox()));
+    let half = config.len() / 2;
+    bed.registry.front().cut(REPOSITORY, &digest, config.clone(), half);
+    let mut job = bed.forged_job();
+    job.container().pull_timeout = 120;
+    let ended = job.prepare();
+    println!("{}: {:?} {}", setup.engine, ended.status, ended.err);
+    assert!(matches!(ended.status, Some(110 | 120)), "{}\n{}", out(&ended), ended.err);
+    assert!(ended.err.contains("cannot pull the image"), "{}", ended.err);
+    let cache = bed.node.administer("ls -A /home/nbt_cyn/ci/images 2>/dev/null | grep -v locks || :");
+    assert_eq!(cache, "");
+    succeeded(&job.cleanup());
+    assert!(bed.node.processes().is_empty(), "{:?}", bed.node.processes());
+    bed.forge(&format!("blobs/{digest}"), BLOB, &digest, config);
+    let job = bed.forged_job();
+    succeeded(&job.prepare());
+    assert_eq!(succeeded(&job.run("cat /etc/image")), "busybox\n");
+    succeeded(&job.cleanup());
 }
 
 /// Podman 4 writes the names of all layers into one page of mount options. Newer ones take 500.

@@ -25,6 +25,7 @@ mod runner;
 mod site_credentials;
 mod testbed;
 mod trial;
+mod upsets;
 
 use cases::Setup;
 use nunbird_tests::containers::Release;
