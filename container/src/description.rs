@@ -235,7 +235,7 @@ pub struct Inspect {
     /// Its words.
     pub command: Vec<String>,
     /// Where its output is a JSON object, pointers into it (RFC 6901): `entrypoint`, `ports`,
-    /// `user`, `digest`, `architecture`.
+    /// `user`, `digest`, `architecture`, `os`.
     #[serde(default)]
     pub json: BTreeMap<Field, String>,
     /// Else, matches a line of its output: groups `id`, `digest`, `platform` (`linux/amd64`), `user`,
@@ -272,6 +272,8 @@ pub enum Field {
     Digest,
     /// `amd64`.
     Architecture,
+    /// `linux`, which it is where this has no pointer.
+    Os,
 }
 
 /// Words that stand only where a command succeeds.
@@ -471,10 +473,19 @@ impl Inspect {
                 Field::Ports => ("ports", found.to_string()),
                 Field::User => ("user", text?),
                 Field::Digest => ("digest", text?),
-                Field::Architecture => ("platform", format!("linux/{}", text?)),
+                Field::Architecture => ("architecture", text?),
+                Field::Os => ("os", text?),
             })
         };
-        Some(self.json.iter().filter_map(fact).collect())
+        let mut facts: BTreeMap<_, _> = self.json.iter().filter_map(fact).collect();
+        if self.json.contains_key(&Field::Architecture) {
+            let of_linux = if self.json.contains_key(&Field::Os) { "" } else { "linux" };
+            let os = facts.remove("os").unwrap_or_else(|| of_linux.to_owned());
+            // A part that is missing shows (`Resolved::is_whole`).
+            let architecture = facts.remove("architecture").unwrap_or_default();
+            facts.insert("platform", format!("{os}/{architecture}"));
+        }
+        Some(facts)
     }
 }
 
@@ -592,6 +603,25 @@ mod tests {
             let changed = text.replacen(old, new, 1);
             assert_ne!(changed, text, "{old}");
             assert!(Description::parse(&changed).is_err(), "{new}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_without_an_operating_system_or_an_architecture_has_an_incomplete_platform() {
+        let charliecloud = Description::of(&Engine::Named("charliecloud".to_owned())).expect("an engine");
+        for (kind, output, platform) in [
+            ("charliecloud", r#"{"os":"linux","architecture":"amd64"}"#, Some("linux/amd64")),
+            ("charliecloud", r#"{"architecture":"amd64"}"#, Some("/amd64")),
+            ("charliecloud", r#"{"os":"linux","architecture":7}"#, Some("linux/")),
+            ("charliecloud", "{}", Some("/")),
+            ("charliecloud", "null", None),
+            ("podman", &format!(r#"{:064}|sha256:1|null|null|""|/"#, 0), Some("/")),
+        ] {
+            let podman = podman();
+            let description = if kind == "podman" { &podman } else { &charliecloud };
+            let facts = description.inspect.as_ref().and_then(|inspect| inspect.facts(output));
+            let found = facts.and_then(|facts| facts.get("platform").cloned());
+            assert_eq!(found.as_deref(), platform, "{output}");
         }
     }
 

@@ -492,7 +492,7 @@ fn foreign(image: &Resolved) -> Option<&str> {
         "powerpc64" => "ppc64le",
         other => other,
     };
-    (platform.split('/').nth(1) != Some(own)).then_some(platform)
+    (image.is_whole() && platform.split('/').nth(1) != Some(own)).then_some(platform)
 }
 
 fn greeting(

@@ -16,7 +16,7 @@ use crate::stage::lacks;
 use crate::trouble::{Cause, Failure};
 use crate::words::{Lists, Values};
 use nix::fcntl::{Flock, FlockArg};
-use nunbird_handover::{Container, Credential, Credentials, Handover, Image, PullPolicy};
+use nunbird_handover::{Container, Credential, Credentials, Handover, Image, PullPolicy, Untrusted};
 use nunbird_stage::StageError;
 use nunbird_stage::command::{CommandOutput, RunningCommand};
 use nunbird_stage::signals::Signals;
@@ -137,9 +137,8 @@ impl Puller<'_> {
     fn present(&self) -> Result<Option<Resolved>, Failure> {
         match self.description.images.kind {
             Kind::Store => {
-                let Some(inspect) = &self.description.inspect else { return Ok(None) };
-                let image = self.inspect(inspect, &self.name.for_engine(&self.description.images), None)?;
-                Ok(image.filter(|image| self.is_for_the_platform(image)))
+                let image = self.stored()?;
+                Ok(image.filter(|image| image.is_whole() && self.is_for_the_platform(image)))
             }
             _ => {
                 let shared = self.container.shared_cache.as_ref().map(|shared| shared.join(self.file_name()));
@@ -151,6 +150,40 @@ impl Puller<'_> {
                 .map(Some)
             }
         }
+    }
+
+    /// What the engine's store has under the name, whatever that is.
+    fn stored(&self) -> Result<Option<Resolved>, Failure> {
+        let Some(inspect) = &self.description.inspect else { return Ok(None) };
+        self.inspect(inspect, &self.name.for_engine(&self.description.images), None)
+    }
+
+    /// Checks what a pull has brought: engines take a configuration that says nothing, and some an image for another platform.
+    fn check(&self, image: Resolved) -> Result<Resolved, Failure> {
+        let name = self.name.full();
+        let text = match (&image.platform, &self.image.platform) {
+            _ if !image.is_whole() => format!(
+                "cannot use the image {name}: what the registry serves is no image, because its configuration names no operating system or no \
+                 architecture; push the image again, or use another one"
+            ),
+            (Some(has), Some(wanted)) if !self.is_for_the_platform(&image) => format!(
+                "cannot use the image {name}: it is for the platform {}, and the job asks for {} (`docker: platform:`); use an image for that \
+                 platform, or correct the platform",
+                Untrusted(has),
+                Untrusted(wanted)
+            ),
+            _ => return Ok(image),
+        };
+        Err(Failure::Job(StageError::sentence(&text)))
+    }
+
+    fn nothing_came(&self) -> Failure {
+        let text = format!(
+            "cannot use the image {}: {} has pulled it without an error, and has no such image; report it to the administrators",
+            self.name.full(),
+            self.description.title
+        );
+        Failure::System(StageError::sentence(&text))
     }
 
     /// Whether it is for the platform that the job names; the store has one copy for all platforms.
@@ -193,7 +226,7 @@ impl Puller<'_> {
         let left = || deadline.saturating_duration_since(Instant::now());
         let image = if self.description.has_store() {
             self.run(pull, self.name, &partial, &auth, &credentials, deadline)?;
-            self.present()?.ok_or_else(|| self.not_here())?
+            self.check(self.stored()?.ok_or_else(|| self.nothing_came())?)?
         } else {
             let asked = self.asked(&partial, &auth, left())?;
             if let Some(copy) = self.same(asked.as_ref())? {
@@ -203,6 +236,8 @@ impl Puller<'_> {
             }
             self.run(pull, &self.by_digest(asked.as_ref()), &partial, &auth, &credentials, deadline)?;
             let digest = self.brought(asked, &partial, &auth, left())?;
+            // Before it is a copy: then no job ever takes what is no image.
+            let image = self.check(self.inspected(&partial.image(), digest.clone().ok())?)?;
             let about = About {
                 name: self.name.full(),
                 engine: self.description.title.clone(),
@@ -212,7 +247,8 @@ impl Puller<'_> {
                 no_digest: digest.err(),
             };
             let copy = Cache(self.place).publish(&partial, &about, &self.user);
-            self.of_copy(&copy.map_err(|e| self.not_kept(&e))?)?
+            let copy = copy.map_err(|e| self.not_kept(&e))?;
+            Resolved { for_create: copy.path.display().to_string(), ..image }
         };
         lock.set_pulled();
         (self.say)(&format!("pulled it in {} s", begin.elapsed().as_secs()));
@@ -334,8 +370,14 @@ impl Puller<'_> {
             if !output.status.is_some_and(|status| status.success()) {
                 let said = format!("{}\n{}", output.out, output.err);
                 let cause = Cause::of(pull, &said);
-                let lacks = if cause == Cause::Other { lacks(self.outer) } else { String::new() };
-                return Err(cause.failure(&self.name.full(), &said, &lacks, has_password));
+                let more = match (cause, &self.image.platform) {
+                    (Cause::Other, _) => lacks(self.outer),
+                    (Cause::WrongPlatform, Some(platform)) => {
+                        format!("; the job asks for {} (`docker: platform:`)", Untrusted(platform))
+                    }
+                    _ => String::new(),
+                };
+                return Err(cause.failure(&self.name.full(), &said, &more, has_password));
             }
         }
         Ok(())

@@ -41,6 +41,11 @@ impl Resolved {
         }
     }
 
+    /// Whether its platform has all of its parts, if it is known at all: each image's configuration has them.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.platform.as_ref().is_none_or(|platform| platform.split('/').all(|part| !part.is_empty()))
+    }
+
     /// What stands in front of the shell: the job's entrypoint, or else the image's; `None` without
     /// either.
     pub fn entrypoint(&self, container: &Container) -> Option<Vec<String>> {
@@ -88,6 +93,22 @@ mod tests {
         let plain = Resolved { entrypoint: Vec::new(), ..image };
         container.image.as_mut().expect("an image").entrypoint = None;
         assert_eq!(plain.entrypoint(&container), None);
+    }
+
+    #[test]
+    fn a_platform_without_one_of_its_parts_is_not_whole_and_an_unknown_one_is() {
+        for (platform, is_whole) in [
+            (None, true),
+            (Some("linux/amd64"), true),
+            (Some("linux/arm/v7"), true),
+            (Some("/"), false),
+            (Some("linux/"), false),
+            (Some("/amd64"), false),
+        ] {
+            let plain = Resolved::new("a".to_owned(), "a".to_owned());
+            let image = Resolved { platform: platform.map(str::to_owned), ..plain };
+            assert_eq!(image.is_whole(), is_whole, "{platform:?}");
+        }
     }
 
     #[test]

@@ -92,8 +92,8 @@ impl Cause {
     /// The failure, in words for the user. `has_password` says whether the job has one for the
     /// registry.
     ///
-    /// `lacks` is what the host lacks for the engine, where that is the cause.
-    pub(crate) fn failure(self, image: &str, output: &str, lacks: &str, has_password: bool) -> Failure {
+    /// `more` is what the host lacks for the engine, or which platform the job asks for, where that is the cause.
+    pub(crate) fn failure(self, image: &str, output: &str, more: &str, has_password: bool) -> Failure {
         let (cause, help) = match self {
             Cause::Unauthorized if has_password => (
                 "the registry refuses the job's user name and password",
@@ -109,8 +109,8 @@ impl Cause {
                 "run the job again later, log in to the registry with DOCKER_AUTH_CONFIG, or use GitLab's dependency proxy",
             ),
             Cause::WrongPlatform => (
-                "the image is not made for this kind of machine",
-                "use an image for it, or name one with `docker: platform:`",
+                "the image is not made for the kind of machine that it is wanted for",
+                "use an image for it, or correct `docker: platform:`",
             ),
             Cause::NoSpace => {
                 ("the disk for images is full", "free some space there, or report it to the administrators")
@@ -131,7 +131,7 @@ impl Cause {
                 ("the engine failed", "if its message does not help, report it to the administrators")
             }
         };
-        let text = format!("cannot pull the image {image}: {cause} ({}){lacks}; {help}", lines(output));
+        let text = format!("cannot pull the image {image}: {cause} ({}){more}; {help}", lines(output));
         let error = StageError::sentence(&text);
         match self {
             Cause::Unauthorized | Cause::Absent | Cause::WrongPlatform | Cause::Broken => Failure::Job(error),

@@ -251,9 +251,13 @@ fn a_ch_image_that_nothing_keeps_in_its_directory_pulls_nothing(setup: Setup) {
 }
 
 #[needs(root, in_each = WITH_PODMAN)]
-fn a_configuration_that_is_no_json_is_the_jobs_failure(setup: Setup) {
+fn a_configuration_that_is_no_json_or_names_no_platform_is_the_jobs_failure(setup: Setup) {
     let bed = Bed::new(setup, &samples::busybox());
-    for text in ["this is no JSON", "{"] {
+    let rest = r#""config": {}, "rootfs": { "type": "layers", "diff_ids": [] }, "history": []"#;
+    let without_os = format!(r#"{{ "architecture": "amd64", {rest} }}"#);
+    let without_architecture = format!(r#"{{ "os": "linux", {rest} }}"#);
+    for text in ["this is no JSON", "{", "null", "[]", "{}", &without_os, &without_architecture] {
+        println!("{}: {text}", setup.engine);
         bed.forge_image(Parts::of(&samples::busybox()).configured(text.into()));
         bed.is_the_jobs_failure(&["what the registry serves is no image"]);
     }
