@@ -8,11 +8,13 @@ use crate::given;
 use crate::images::STORES;
 use crate::inner;
 use crate::outer::{BASES, Outer, name, store};
-use crate::partial::a_while;
+use crate::own;
+use crate::partial::{a_while, remove_leftovers};
 use crate::prepare::{binds, check_binds, description, image, make_directories, note};
 use crate::record::{Record, has_begun};
 use crate::resolved::Resolved;
 use crate::runner::of_runner;
+use crate::save;
 use crate::services;
 use crate::trouble::printable;
 use nunbird_handover::{Container, Handover};
@@ -277,11 +279,18 @@ fn remove_one(
         return Ok(());
     }
     let first = run(handover, container, "remove");
-    // They may have held a file system, or have written while it was removed.
-    if kill(&name(handover, container)) > 0 || first.is_err() {
+    // They may have held a file system, or have written while it was removed: also what has ended by itself since.
+    let name = name(handover, container);
+    if kill(&name) > 0 || first.is_err() || is_here(handover, container, &name) {
         run(handover, container, "remove")?;
     }
     Ok(())
+}
+
+/// Whether this host has a directory that was made for the container.
+fn is_here(handover: &Handover, container: &Container, name: &str) -> bool {
+    let layers = store(container, handover.account.uid).join("jobs").join(name);
+    layers.exists() || BASES.iter().any(|base| Path::new(base).join(name).exists())
 }
 
 /// Nothing of the job runs any more: it uses no image, and copies that it alone used can go.
@@ -293,8 +302,15 @@ fn forget_images(handover: &Handover, container: &Container) -> Result<(), Stage
         cache.release(&name);
         cache.collect(a_while());
     } else if description.has_store() {
+        // What is being pulled now is locked, and stays.
+        let end = a_while();
+        remove_leftovers(&save::directory(container), end);
         for place in STORES {
-            Cache(&store(container, handover.account.uid).join(place)).release(&name);
+            let place = store(container, handover.account.uid).join(place);
+            Cache(&place).release(&name);
+            if own::check(&place).is_ok() {
+                remove_leftovers(&place, end);
+            }
         }
     }
     Ok(())

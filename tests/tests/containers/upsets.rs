@@ -8,6 +8,7 @@ use nunbird_handover::{PullPolicy, Task};
 use nunbird_tests::containers::whole::STAGES;
 use nunbird_tests::containers::{Fault, Index, Job, On, PASSWORD, Person, USER, samples};
 use nunbird_tests::needs;
+use nunbird_tests::scheduler::Stage;
 use std::time::{Duration, Instant};
 
 impl Bed {
@@ -16,18 +17,22 @@ impl Bed {
     fn nothing_is_left(&self, when: &str) {
         assert!(self.node.processes().is_empty(), "{when}: {:?}", self.node.processes());
         assert!(self.node.new_mounts().is_empty(), "{when}: {:?}", self.node.new_mounts());
-        // What a killed pull leaves in Podman's store goes in the account's next `prepare`.
-        let parts = match (when, self.setup.engine) {
-            ("prepare", "podman") => ":",
-            _ => {
-                "find /home/nbt_cyn/ci/images /var/tmp/nunbird-41203/images-* -maxdepth 1 -name '.new-*' 2>/dev/null || :"
-            }
-        };
+        let parts = "find /home/nbt_cyn/ci/images /var/tmp/nunbird-41203/images-* -maxdepth 1 -name '.new-*' 2>/dev/null || :";
         let script = format!(
             "ls -A /tmp /var/tmp /dev/shm | grep nb- || :; \
              ls -A /home/nbt_cyn/ci/containers /var/tmp/nunbird-41203/jobs 2>/dev/null | grep -v : || :; {parts}"
         );
-        assert_eq!(self.node.administer(&script).trim(), "", "{when}");
+        let left = self.node.administer(&script);
+        let all = "find /tmp/nb-* /var/tmp/nb-* /home/nbt_cyn/ci/containers /var/tmp/nunbird-41203/jobs 2>/dev/null || :";
+        assert_eq!(left.trim(), "", "{when}: {}", self.node.administer(all));
+    }
+
+    fn wait_for_a_pull(&self, stage: &Stage) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while self.registry.front().blobs().is_empty() {
+            assert!(Instant::now() < end, "no pull begins: {}", stage.err());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn job_for<'n>(&'n self, person: Person<'n>) -> Job<'n> {
@@ -106,11 +111,7 @@ fn a_launcher_that_is_killed_in_any_of_the_twelve_stages_leaves_nothing_to_its_j
         bed.registry.front().fail(On::Blobs, Fault::Hang);
         let killed = job();
         let stage = killed.start(Task::Prepare, "");
-        let end = Instant::now() + Duration::from_secs(60);
-        while bed.registry.front().blobs().is_empty() {
-            assert!(Instant::now() < end, "no pull begins: {}", stage.err());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        bed.wait_for_a_pull(&stage);
         stage.kill();
         bed.registry.front().heal();
         succeeded(&killed.cleanup());
@@ -142,6 +143,27 @@ fn a_launcher_that_is_killed_in_any_of_the_twelve_stages_leaves_nothing_to_its_j
         assert_eq!(succeeded(&job.run("cat /etc/image")), "busybox\n", "the next job has a whole image");
         succeeded(&job.cleanup());
     }
+}
+
+#[needs(root, in_each = WITH_PODMAN)]
+fn a_cleanup_leaves_what_another_job_is_pulling(setup: Setup) {
+    let bed = Bed::new(setup, &samples::busybox());
+    bed.registry.front().fail(On::Blobs, Fault::Hang);
+    let pulling = bed.job();
+    let stage = pulling.start(Task::Prepare, "");
+    bed.wait_for_a_pull(&stage);
+    let other = bed.job();
+    succeeded(&other.cleanup());
+    let mut never = bed.job();
+    never.image().pull = vec![PullPolicy::Never];
+    assert!(never.prepare().err.contains("no copy of it is on this host"));
+    succeeded(&never.cleanup());
+    let parts = "find /home/nbt_cyn/ci/images /var/tmp/nunbird-41203/images-* -maxdepth 1 -type d -name '.new-*' 2>/dev/null | wc -l";
+    assert_eq!(bed.node.administer(parts).trim(), "1");
+    drop(stage.kill());
+    bed.registry.front().heal();
+    succeeded(&pulling.cleanup());
+    bed.nothing_is_left("the pull has ended");
 }
 
 #[needs(root, in_each = EACH_AND_PODMAN)]
@@ -178,7 +200,10 @@ fn a_user_of_the_jobs_is_not_used_and_an_image_of_another_platform_is_refused(se
     assert!(said.contains(warning), "{said}");
     assert_eq!(succeeded(&job.run("id -u; cat /etc/image")), "41203\nbusybox\n");
     succeeded(&job.cleanup());
-    for (name, platform) in [("lattice/both:1", foreign), ("lattice/both:1", "linux/nothing")] {
+    // A tag that is no list, and a list with and without the platform.
+    for (name, platform) in
+        [(NAME, foreign), ("lattice/both:1", foreign), ("lattice/both:1", "linux/nothing")]
+    {
         let mut job = bed.job();
         job.image().name = bed.registry.name(name);
         job.image().platform = Some(platform.to_owned());
