@@ -26,6 +26,7 @@ pub mod networks;
 pub mod outer;
 mod own;
 mod partial;
+mod platform;
 mod prepare;
 mod pull;
 mod reading;

@@ -158,25 +158,6 @@ impl Puller<'_> {
         self.inspect(inspect, &self.name.for_engine(&self.description.images), None)
     }
 
-    /// Checks what a pull has brought: engines take a configuration that says nothing, and some an image for another platform.
-    fn check(&self, image: Resolved) -> Result<Resolved, Failure> {
-        let name = self.name.full();
-        let text = match (&image.platform, &self.image.platform) {
-            _ if !image.is_whole() => format!(
-                "cannot use the image {name}: what the registry serves is no image, because its configuration names no operating system or no \
-                 architecture; push the image again, or use another one"
-            ),
-            (Some(has), Some(wanted)) if !self.is_for_the_platform(&image) => format!(
-                "cannot use the image {name}: it is for the platform {}, and the job asks for {} (`docker: platform:`); use an image for that \
-                 platform, or correct the platform",
-                Untrusted(has),
-                Untrusted(wanted)
-            ),
-            _ => return Ok(image),
-        };
-        Err(Failure::Job(StageError::sentence(&text)))
-    }
-
     fn nothing_came(&self) -> Failure {
         let text = format!(
             "cannot use the image {}: {} has pulled it without an error, and has no such image; report it to the administrators",
@@ -184,15 +165,6 @@ impl Puller<'_> {
             self.description.title
         );
         Failure::System(StageError::sentence(&text))
-    }
-
-    /// Whether it is for the platform that the job names; the store has one copy for all platforms.
-    fn is_for_the_platform(&self, image: &Resolved) -> bool {
-        let two = |text: &str| text.split('/').take(2).map(str::to_owned).collect::<Vec<_>>();
-        match (&self.image.platform, &image.platform) {
-            (Some(wanted), Some(has)) if wanted.contains('/') => two(wanted) == two(has),
-            _ => true,
-        }
     }
 
     /// Its name in directories of images, locks and notes.
