@@ -243,6 +243,23 @@ mod tests {
     }
 
     #[test]
+    fn what_ch_image_prints_of_platforms_is_the_cause_and_its_warning_is_not() {
+        let charliecloud = Description::of(&Engine::Named("charliecloud".to_owned())).expect("an engine");
+        let pull = charliecloud.pull.expect("a verb");
+        for (output, cause) in [
+            ("error: image is architecture-unaware\nhint: consider --arch=yolo", Cause::WrongPlatform),
+            ("error: requested arch unavailable: nothing\nhint: available: amd64", Cause::WrongPlatform),
+            (
+                "warning: image is architecture-unaware\nerror: can’t parse JSON: config.pulled.json:1",
+                Cause::Broken,
+            ),
+            ("warning: image is architecture-unaware\nerror: config missing key 'config'", Cause::Broken),
+        ] {
+            assert_eq!(Cause::of(&pull, output), cause, "{output}");
+        }
+    }
+
+    #[test]
     fn what_acts_on_a_terminal_is_shown_as_what_it_is_at_any_length() {
         let long = "x".repeat(2000);
         let text = printable(&format!("{long}\u{1b}[31m\u{9b}1m\u{202e}é{long}"));
