@@ -267,7 +267,7 @@ impl<'c, 'i> Serving<'c, 'i> {
     }
 
     /// A keys file is one by its name; in a directory of root's everybody must be able to read it, and any other belongs to an account that may
-    /// fetch.
+    /// fetch. A stage asks for the site's passwords for registries alone, which a system account keeps where root has chosen.
     fn keys_file(&mut self, directory: &Path, name: &str) -> Result<Result<Vec<u8>, String>, Refusal> {
         let stem = name.strip_suffix(".json").unwrap_or_default();
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -277,9 +277,11 @@ impl<'c, 'i> Serving<'c, 'i> {
             return Ok(Err(format!("{}: no keys file", path.display())));
         }
         let here = self.here();
-        // Root has chosen who keeps passwords for registries there: a system account, as which nothing is run for a job.
         let of_site = directory == Path::new("/var/lib/nunbird/credentials");
-        if self.context.privilege.source.is_privileged() && !of_site {
+        if of_site != matches!(self.service, Service::Stage { .. }) {
+            return Ok(Err(format!("{}: not a file for this stage", path.display())));
+        }
+        if self.context.privilege.source.is_privileged() {
             let (above, file) = match self.look(directory).and_then(|above| Ok((above, self.look(&path)?))) {
                 Ok(found) => found,
                 Err(e) => return Ok(Err(format!("{}: {e}", path.display()))),
@@ -288,6 +290,10 @@ impl<'c, 'i> Serving<'c, 'i> {
             if let (Some(above), Some(file)) = (above, file) {
                 let ids = Caller { uid: above.uid(), gid: above.gid() };
                 let may = match above.uid() {
+                    uid if of_site && uid >= self.floor()?.min_uid() => {
+                        Err(format!("belongs to uid {uid}, which may be a user's"))
+                    }
+                    _ if of_site => Ok(()),
                     0 if self.may_show(&path, file.mode()) => Ok(()),
                     0 => Err(closed(&path, file.mode())),
                     _ => self.floor()?.may_fetch(ids, here.0, &here),

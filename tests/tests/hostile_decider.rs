@@ -3,9 +3,12 @@
 
 use nunbird_handover::{Account, ExitCodes, Handover, JobSpec, Task};
 use nunbird_tests::{Exit, Privilege, World, needs, records};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
 
 /// Requests in `config`, and what the last of them is answered with. `ended` is the end of the conversation.
-const IN_CONFIG: [(&str, &str); 57] = [
+const IN_CONFIG: [(&str, &str); 58] = [
     ("slot root", "Refused"),
     ("slot nunbird", "Refused"),
     ("slot daemon", "Refused"),
@@ -50,6 +53,7 @@ const IN_CONFIG: [(&str, &str); 57] = [
     ("file /var/lib/nunbird/people/x", "Trouble"),
     ("keys /etc shadow", "Trouble"),
     ("keys /var/lib/nunbird/jobs ../people/x.json", "Trouble"),
+    ("keys /var/lib/nunbird/credentials licensed.json", "Trouble"),
     ("keys /var/lib/nunbird/jobs 0-1-2.json", "Trouble"),
     ("fetch /bin/sh /var/lib/nunbird/keys", "ended"),
     ("fetch /opt/nunbird/bin/nunbird-keys /home/bob", "Fetched(Err"),
@@ -66,11 +70,12 @@ const IN_CONFIG: [(&str, &str); 57] = [
 ];
 
 /// The same in `prepare` of an admitted job of alice's.
-const IN_PREPARE: [(&str, &str); 18] = [
+const IN_PREPARE: [(&str, &str); 19] = [
     ("slot alice", "ended"),
     ("admit nothing -", "ended"),
     ("file /etc/nunbird/config.toml", "ended"),
-    ("keys /var/lib/nunbird/keys main.json", "Trouble"),
+    ("keys /var/lib/nunbird/keys site.json", "Trouble"),
+    ("keys /home/alice/keys licensed.json", "Trouble"),
     ("keys /var/lib/nunbird/credentials ../people/x.json", "Trouble"),
     ("keys /var/lib/nunbird/jobs 0-1-2.json", "Trouble"),
     ("fetch /opt/nunbird/bin/nunbird-keys /var/lib/nunbird/keys", "ended"),
@@ -98,6 +103,8 @@ fn a_decider_that_was_taken_over_gets_no_account_below_the_floor_and_nothing_of_
     let record = std::fs::read(&world.records()[0]).expect("the record");
     world.write_file("/etc/nunbird/record", record, "root", 0o644);
     let message = of_root(&records::spec(&world.records()[0]));
+    let credentials = site_password(&world, "/var/lib/nunbird/credentials", 991);
+    site_password(&world, "/home/alice/keys", 4101);
     world.take_over_decider();
     for (attack, expected) in IN_CONFIG {
         if attack.ends_with("nbt_runner") && privilege == Privilege::RootRunner {
@@ -122,10 +129,32 @@ fn a_decider_that_was_taken_over_gets_no_account_below_the_floor_and_nothing_of_
         assert_ne!(outcome.exit, Exit::Code(0), "{seen}");
         check(attack, expected, &outcome.log, &seen);
     }
+    // The site's passwords for registries, of a system account; not of one as which a job may run, who could have put anything there.
+    for (owner, expected) in [(991, "Bytes"), (4101, "Trouble"), (991, "Bytes")] {
+        chown(&credentials, Some(owner), Some(0)).expect("an owner");
+        chown(credentials.join("licensed.json"), Some(owner), Some(0)).expect("an owner");
+        let attack = "keys /var/lib/nunbird/credentials licensed.json";
+        world.write_file("/etc/nunbird/attack", attack, "root", 0o644);
+        let outcome = genuine.prepare();
+        check(attack, expected, &outcome.log, &format!("{privilege:?}, {owner}: {}", outcome.log));
+    }
     // What it can do: a launcher of the job's account with a message of its own, which the launcher refuses where it is of another account.
     world.write_file("/etc/nunbird/attack", format!("launch {message}"), "root", 0o644);
     let outcome = genuine.prepare();
     assert!(outcome.log.contains("refusing to run a job"), "{}", outcome.log);
+}
+
+/// A directory with the file of a credential, both of this owner.
+fn site_password(world: &World, directory: &str, owner: u32) -> PathBuf {
+    let directory = world.host_path(directory);
+    fs::create_dir(&directory).expect("a directory");
+    let file = directory.join("licensed.json");
+    fs::write(&file, "{}").expect("a file");
+    for (path, mode) in [(&file, 0o640), (&directory, 0o2750)] {
+        chown(path, Some(owner), Some(0)).expect("an owner");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    }
+    directory
 }
 
 fn check(attack: &str, expected: &str, log: &str, seen: &str) {
