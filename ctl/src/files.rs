@@ -3,7 +3,7 @@
 
 use crate::output::{CtlError, Format};
 use nix::fcntl::OFlag;
-use nunbird_policy::{CONFIGURATIONS, DEFAULT_CONFIGURATION, Policy, Reading, SourceFile, conf_d};
+use nunbird_policy::{CONFIGURATIONS, DEFAULT_CONFIGURATION, Policy, Reading, SourceFile, conf_d, listed};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -52,6 +52,20 @@ fn source(path: &Path) -> Result<SourceFile, CtlError> {
     Ok(SourceFile { path: named(path).to_path_buf(), text: text(path)? })
 }
 
+/// The configuration, and those that root lists for other runners (`/etc/nunbird/configurations`).
+pub(crate) fn configurations(first: &Path) -> Vec<PathBuf> {
+    let list = std::fs::read_to_string(CONFIGURATIONS).unwrap_or_default();
+    let lines = list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut all = vec![first.to_path_buf()];
+    for line in lines {
+        let (file, _) = listed(line);
+        if !all.iter().any(|known| known == file) {
+            all.push(file.to_path_buf());
+        }
+    }
+    all
+}
+
 /// As findings name a file.
 pub(crate) fn named(path: &Path) -> &Path {
     if path == Path::new(DASH) { Path::new(STDIN) } else { path }
@@ -67,6 +81,8 @@ const DASH: &str = "-";
 const STDIN: &str = "<stdin>";
 /// The longest configuration that nunbird-auth reads, in bytes.
 const MAX_TEXT: u64 = 4 << 20;
+/// The longest file of another account's that is read, in bytes.
+const MAX_OF_OTHERS: u64 = 1 << 20;
 
 /// A whole file that others may have written: regular, and bounded, so that neither a pipe nor a device in its place holds up or fills
 /// the process that reads it.
@@ -80,6 +96,22 @@ pub(crate) fn regular(path: &Path) -> std::io::Result<Vec<u8>> {
         return Err(std::io::Error::other("not a regular file; `-` reads standard input"));
     }
     bounded(file)
+}
+
+/// A whole file in a directory of an account that has less rights than root: what it puts there is no reason to follow a link, to wait for the
+/// writer of a pipe, or to take more than such a file has.
+pub(crate) fn of_others(path: &Path) -> std::io::Result<Vec<u8>> {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+    let file = std::fs::File::options().read(true).custom_flags(flags.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_OF_OTHERS + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_OF_OTHERS) {
+        return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge));
+    }
+    Ok(bytes)
 }
 
 fn bounded(source: impl Read) -> std::io::Result<Vec<u8>> {
@@ -102,4 +134,23 @@ pub(crate) fn text(path: &Path) -> Result<String, CtlError> {
         let line = e.as_bytes().iter().take(valid).filter(|b| **b == b'\n').count() + 1;
         CtlError::new(format!("{}:{line}: not UTF-8; save the file as UTF-8", path.display()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_file_of_another_accounts_is_no_link_no_pipe_and_not_of_any_size() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("plain"), "x").expect("a file");
+        assert_eq!(super::of_others(&at("plain")).expect("read"), b"x");
+        std::os::unix::fs::symlink("/dev/zero", at("zero")).expect("a link");
+        std::os::unix::fs::symlink(at("plain"), at("link")).expect("a link");
+        nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        std::fs::File::create(at("long")).and_then(|file| file.set_len((1 << 20) + 1)).expect("a file");
+        std::fs::create_dir(at("directory")).expect("a directory");
+        for name in ["zero", "link", "pipe", "long", "directory", "none"] {
+            assert!(super::of_others(&at(name)).is_err(), "{name}");
+        }
+    }
 }

@@ -241,7 +241,7 @@ fn validation_program(validation: &Validation, owners: &[u32], findings: &mut Ve
     trusted(&validation.script, "validation", owners, findings);
     let shown = validation.script.display();
     let mut error = |what: String, help: &str| findings.push(Finding::error("validation", what, help));
-    if let (Some(wanted), Ok(bytes)) = (&validation.sha256, std::fs::read(&validation.script)) {
+    if let (Some(wanted), Ok(bytes)) = (&validation.sha256, crate::files::regular(&validation.script)) {
         let found: String = digest(&SHA256, &bytes).as_ref().iter().map(|b| format!("{b:02x}")).collect();
         if *wanted != found {
             let what = format!("{shown}: its SHA-256 is {found}, so every job is denied");

@@ -22,7 +22,7 @@ pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>
             in_own_directory("ca-file", file, findings);
         }
         if let Some(file) = &server.ca_file
-            && let Err(e) = std::fs::File::open(file)
+            && let Err(e) = crate::files::regular(file)
         {
             let help = format!("put the certificate authorities of {} there, readable", server.url);
             findings.push(Finding::unseen("ca-file", file, &e, &help));

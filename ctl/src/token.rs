@@ -22,7 +22,7 @@ pub(crate) fn stored(
 ) -> Result<Vec<StoredKey>, String> {
     let path = policy.keys_dir.join(format!("{}.json", server.name));
     let shown = path.display();
-    let bytes = std::fs::read(&path).map_err(|e| format!("{shown}: {e}"))?;
+    let bytes = crate::files::of_others(&path).map_err(|e| format!("{shown}: {e}"))?;
     let file: KeysFile =
         serde_json::from_slice(&bytes).map_err(|e| format!("{shown}: not a keys file: {e}"))?;
     if file.version != KEYS_VERSION || file.server != server.name || file.issuer != server.issuer {

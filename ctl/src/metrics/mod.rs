@@ -15,7 +15,7 @@ use crate::sweep::records;
 use crate::{files, token};
 use exposition::Families;
 use nunbird_files::trusted::open_trusted_directory;
-use nunbird_policy::{CONFIGURATIONS, DEFAULT_AUDIT_FILE, listed};
+use nunbird_policy::DEFAULT_AUDIT_FILE;
 use progress::State;
 use serde_json::Value;
 use std::fs::{DirBuilder, OpenOptions};
@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Metrics, format: Format) -> Result<u8, CtlError> {
 fn now(options: &Metrics, families: &mut Families) {
     let version = [("version", env!("CARGO_PKG_VERSION").to_owned())];
     families.gauge("nunbird_build_info", "Version of Nunbird; always 1.", &version, 1);
-    for path in configurations(&options.configuration.configuration) {
+    for path in files::configurations(&options.configuration.configuration) {
         configuration(&path, families);
     }
     let Ok(found) = records::now().and_then(|now| records::read(&now)) else { return };
@@ -104,20 +104,6 @@ fn trusted(directory: &Path) -> Result<PathBuf, (std::io::Error, CtlError)> {
         })?;
     }
     Ok(real)
-}
-
-/// The configuration, and those that root lists for other runners (`/etc/nunbird/configurations`).
-fn configurations(first: &Path) -> Vec<PathBuf> {
-    let list = std::fs::read_to_string(CONFIGURATIONS).unwrap_or_default();
-    let lines = list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let mut all = vec![first.to_path_buf()];
-    for line in lines {
-        let (file, _) = listed(line);
-        if !all.iter().any(|known| known == file) {
-            all.push(file.to_path_buf());
-        }
-    }
-    all
 }
 
 fn configuration(path: &Path, families: &mut Families) {
