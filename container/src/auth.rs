@@ -58,7 +58,17 @@ pub(crate) fn matching<'c>(
     image: Option<&'c Reference>,
     credentials: &'c Credentials,
 ) -> impl Iterator<Item = &'c Credential> {
-    credentials.0.iter().filter(move |one| image.is_some_and(|image| is_for(plain(&one.registry), image)))
+    credentials.0.iter().filter(move |one| {
+        image.is_some_and(|image| match one.site {
+            Some(_) => is_of_repository(&one.registry, image),
+            None => is_for(plain(&one.registry), image),
+        })
+    })
+}
+
+/// What the site gives is for one repository, and for none below it.
+fn is_of_repository(repository: &str, image: &Reference) -> bool {
+    repository.split_once('/') == Some((image.registry.as_str(), image.repository.as_str()))
 }
 
 fn is_for(registry: &str, image: &Reference) -> bool {
@@ -111,6 +121,7 @@ mod tests {
             registry: (*registry).to_owned(),
             user: "u".to_owned(),
             password: "p:\n\"".to_owned(),
+            site: None,
         };
         Credentials(registries.iter().map(one).collect())
     }
@@ -148,6 +159,25 @@ mod tests {
             let file = AuthFile::write(directory.path(), Some(&image(name)), &all).expect("written");
             let text = fs::read_to_string(file.path()).expect("text");
             assert_eq!(text != r#"{"auths":{}}"#, used, "{name} {registry}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_password_of_the_sites_is_for_its_repository_and_none_below_it() {
+        for (name, used) in [
+            ("r.example.org/licensed/a:1", true),
+            (
+                "r.example.org/licensed/a@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+                true,
+            ),
+            ("r.example.org/licensed/a/b:1", false),
+            ("r.example.org/licensed/ab:1", false),
+            ("r.example.org/licensed:1", false),
+            ("s.example.org/licensed/a:1", false),
+        ] {
+            let mut all = credentials(&["r.example.org/licensed/a"]);
+            all.0[0].site = Some("licensed".to_owned());
+            assert_eq!(super::matching(Some(&image(name)), &all).count(), usize::from(used), "{name}");
         }
     }
 

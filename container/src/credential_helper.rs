@@ -21,19 +21,23 @@ use serde::Deserialize;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::mem::take;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes of an answer. A password has a few; a token a few thousand.
 const LONGEST: usize = 64 << 10;
+/// Bytes that are read of it at once.
+const PIECE: usize = 4096;
 /// What a helper that has no password for a registry answers, with exit code 1.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
 /// How its run ended.
 enum Ran {
-    Ended(ExitStatus, String, String),
+    Ended(ExitStatus, Zeroizing<String>, String),
     Late,
     Flood,
     Cancelled,
@@ -56,11 +60,19 @@ impl fmt::Debug for Answer {
     }
 }
 
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum NoAnswer {
     /// This process is to end.
     Cancelled,
+    /// The program has failed: with its own words, which may be of a password although they do not look like one.
+    Ended(ExitStatus, String),
     /// In words, none of them the program's answer.
     Failed(String),
 }
@@ -95,9 +107,16 @@ pub(crate) fn ask(
     match answer(command, &helper.server, limit, until, signals) {
         Ok(found) => {
             let registry = helper.registry.clone();
-            Ok(found.map(|Answer { user, secret }| Credential { registry, user, password: secret }))
+            Ok(found.map(|mut answer| Credential {
+                registry,
+                user: take(&mut answer.user),
+                password: take(&mut answer.secret),
+                site: None,
+            }))
         }
         Err(NoAnswer::Cancelled) => Err(Failure::Cancelled),
+        // The job's own account has run it, and the log is the job's.
+        Err(NoAnswer::Ended(status, words)) => Err(failed(&format!("it ended with {status}{words}"))),
         Err(NoAnswer::Failed(why)) => Err(failed(&why)),
     }
 }
@@ -124,7 +143,7 @@ pub fn answer(
         if out.trim() == NOT_FOUND {
             return Ok(None);
         }
-        return Err(failed(format!("it ended with {status}{}", reason(&out, &err))));
+        return Err(NoAnswer::Ended(status, reason(&out, &err)));
     }
     match serde_json::from_str::<Answer>(&out) {
         // A colon would end the user name, as engines read it.
@@ -189,7 +208,7 @@ fn run(mut command: Command, input: &str, until: Instant, signals: &Signals) -> 
 }
 
 enum Watched {
-    Ended(String, String),
+    Ended(Zeroizing<String>, String),
     Late,
     Flood,
     Cancelled,
@@ -206,7 +225,9 @@ fn watch(
     for fd in [out.as_fd(), err.as_fd()] {
         fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     }
-    let (mut said, mut complained) = (Vec::new(), Vec::new());
+    // With room for all of it: a vector that grows leaves copies of the password behind.
+    let mut said = Zeroizing::new(Vec::with_capacity(LONGEST + PIECE));
+    let mut complained = Vec::new();
     let (mut out_open, mut err_open) = (true, true);
     loop {
         let ended = has_ended(pid)?;
@@ -217,7 +238,7 @@ fn watch(
         }
         if ended {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            return Ok(Watched::Ended(text(&said), text(&complained)));
+            return Ok(Watched::Ended(Zeroizing::new(text(&said)), text(&complained)));
         }
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -246,9 +267,9 @@ fn has_ended(pid: Pid) -> io::Result<bool> {
 
 /// Takes what is there, at most a little more than the bound; whether more may come.
 fn collect(stream: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<bool> {
-    let mut piece = [0; 4096];
+    let mut piece = Zeroizing::new([0; PIECE]);
     while bytes.len() <= LONGEST {
-        match stream.read(&mut piece) {
+        match stream.read(&mut piece[..]) {
             Ok(0) => return Ok(false),
             Ok(count) => bytes.extend_from_slice(piece.get(..count).unwrap_or_default()),
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(true),

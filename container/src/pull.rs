@@ -13,7 +13,7 @@ use crate::own;
 use crate::partial::Partial;
 use crate::resolved::{Resolved, tcp_ports};
 use crate::stage::lacks;
-use crate::trouble::{Cause, Failure};
+use crate::trouble::{Cause, Failure, Password};
 use crate::words::{Lists, Values};
 use nix::fcntl::{Flock, FlockArg};
 use nunbird_handover::{Container, Credential, Credentials, Handover, Image, PullPolicy, Untrusted};
@@ -321,8 +321,7 @@ impl Puller<'_> {
         // Engines with a file of passwords choose likewise.
         let credential = matching(reference, credentials).max_by_key(|one| one.registry.len());
         environment.extend(self.login(pull, credential)?);
-        let has_password = credential.is_some();
-        let lists = self.lists.with_login(has_password);
+        let lists = self.lists.with_login(credential.is_some());
         for command in [Some(&pull.command), pull.convert.as_ref()].into_iter().flatten() {
             let left = deadline.saturating_duration_since(Instant::now());
             let has_too_many = Cell::new(false);
@@ -349,7 +348,7 @@ impl Puller<'_> {
                     }
                     _ => String::new(),
                 };
-                return Err(cause.failure(&self.name.full(), &said, &more, has_password));
+                return Err(cause.failure(&self.name.full(), &said, &more, Password::of(credential)));
             }
         }
         Ok(())
@@ -400,13 +399,7 @@ impl Puller<'_> {
     ) -> Result<Vec<(OsString, OsString)>, Failure> {
         let Some(one) = credential.filter(|_| !pull.login.is_empty()) else { return Ok(Vec::new()) };
         if one.user == Credential::TOKEN {
-            let text = format!(
-                "cannot pull the image {}: for its registry the job has an identity token, and {} takes none; use a user name and a \
-                 password in DOCKER_AUTH_CONFIG",
-                self.name.full(),
-                self.description.title
-            );
-            return Err(Failure::Job(StageError::sentence(&text)));
+            return Err(takes_no_token(&self.name.full(), &self.description.title, one));
         }
         let values = Values::from([("user", one.user.clone()), ("password", one.password.clone())]);
         let words = pull.login.iter().map(|(name, value)| (name.into(), fill_word(value, &values).into()));
@@ -497,6 +490,20 @@ impl Puller<'_> {
     }
 }
 
+/// Of a user name [`Credential::TOKEN`], for an engine that has a login of a user name and a password alone.
+fn takes_no_token(image: &str, engine: &str, credential: &Credential) -> Failure {
+    match &credential.site {
+        Some(name) => Failure::System(StageError::sentence(&format!(
+            "cannot pull the image {image}: the site's [credential.{name}] is an identity token, and {engine} takes none; report it to the \
+             administrators: its program has to give a user name and a password for this engine"
+        ))),
+        None => Failure::Job(StageError::sentence(&format!(
+            "cannot pull the image {image}: for its registry the job has an identity token, and {engine} takes none; use a user name and a \
+             password in DOCKER_AUTH_CONFIG"
+        ))),
+    }
+}
+
 /// How many layers an image has, by what its pull has printed until now. One that is printed again is another attempt's, but not for ever.
 fn count(layers: &Pattern, printed: &str) -> usize {
     if !layers.0.capture_names().flatten().any(|name| name == LAYER) {
@@ -572,10 +579,11 @@ pub(crate) fn kept(directory: &Path) -> Option<Resolved> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST_LAYERS, count};
+    use super::{MOST_LAYERS, count, takes_no_token};
     use crate::description::Description;
     use crate::description::podman;
-    use nunbird_handover::Engine;
+    use crate::trouble::Failure;
+    use nunbird_handover::{Credential, Engine};
 
     #[test]
     fn layers_are_counted_or_stated_by_what_a_pull_prints() {
@@ -594,6 +602,28 @@ mod tests {
         assert_eq!(
             count(&layers, "manifest: downloading: 100%\nlayer 1/10000: 2c632cf: downloading: 0%\n"),
             10_000
+        );
+    }
+
+    #[test]
+    fn an_identity_token_of_the_sites_for_an_engine_that_takes_none_is_no_fault_of_the_job() {
+        let mut one = Credential {
+            registry: "r.example.org/a".to_owned(),
+            user: Credential::TOKEN.to_owned(),
+            password: "hunter2".to_owned(),
+            site: Some("licensed".to_owned()),
+        };
+        let failure = takes_no_token("r.example.org/a:1", "Apptainer", &one);
+        assert!(
+            matches!(&failure, Failure::System(error) if error.to_string().contains("[credential.licensed]")),
+            "{failure:?}"
+        );
+        assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
+        one.site = None;
+        let failure = takes_no_token("r.example.org/a:1", "Apptainer", &one);
+        assert!(
+            matches!(&failure, Failure::Job(error) if error.to_string().contains("DOCKER_AUTH_CONFIG")),
+            "{failure:?}"
         );
     }
 }

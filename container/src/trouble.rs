@@ -2,7 +2,7 @@
 //! whose fault it is.
 
 use crate::description::Pull;
-use nunbird_handover::Untrusted;
+use nunbird_handover::{Credential, Untrusted};
 use nunbird_stage::template::{Pattern, any_matches};
 use nunbird_stage::words::lines;
 use nunbird_stage::{StageError, StageResult};
@@ -56,6 +56,25 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
+/// With whose password a pull was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Password<'a> {
+    None,
+    OfJob,
+    /// That of a `[credential.NAME]`.
+    OfSite(&'a str),
+}
+
+impl<'a> Password<'a> {
+    pub(crate) fn of(credential: Option<&'a Credential>) -> Self {
+        match credential.map(|one| one.site.as_deref()) {
+            None => Password::None,
+            Some(None) => Password::OfJob,
+            Some(Some(name)) => Password::OfSite(name),
+        }
+    }
+}
+
 /// Why a pull failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -89,13 +108,20 @@ impl Cause {
         found.map_or(Cause::Other, |(_, cause)| cause)
     }
 
-    /// The failure, in words for the user. `has_password` says whether the job has one for the
-    /// registry.
+    /// The failure, in words for the user. A registry that refuses the site's password is no fault of the job's.
     ///
     /// `more` is what the host lacks for the engine, or which platform the job asks for, where that is the cause.
-    pub(crate) fn failure(self, image: &str, output: &str, more: &str, has_password: bool) -> Failure {
+    pub(crate) fn failure(self, image: &str, output: &str, more: &str, password: Password<'_>) -> Failure {
+        if let (Cause::Unauthorized, Password::OfSite(name)) = (self, password) {
+            let text = format!(
+                "cannot pull the image {image}: the registry refuses the site's password [credential.{name}] ({}); report it to the \
+                 administrators, who can have it replaced",
+                lines(output)
+            );
+            return Failure::System(StageError::sentence(&text));
+        }
         let (cause, help) = match self {
-            Cause::Unauthorized if has_password => (
+            Cause::Unauthorized if password != Password::None => (
                 "the registry refuses the job's user name and password",
                 "check them in DOCKER_AUTH_CONFIG or in the registry's settings, and that they may read this image",
             ),
@@ -144,7 +170,7 @@ impl Cause {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, Failure, printable};
+    use super::{Cause, Failure, Password, printable};
     use crate::description::{Description, podman};
     use nunbird_handover::Engine;
 
@@ -260,6 +286,21 @@ mod tests {
     }
 
     #[test]
+    fn a_registry_that_refuses_the_sites_password_is_no_fault_of_the_job_and_the_message_names_it() {
+        let failure =
+            Cause::Unauthorized.failure("r.example.org/a:1", "denied", "", Password::OfSite("licensed"));
+        let Failure::System(error) = failure else { panic!("{failure:?}") };
+        let text = error.to_string();
+        assert!(text.contains("[credential.licensed]") && text.contains("r.example.org/a:1"), "{text}");
+        assert!(!text.contains("DOCKER_AUTH_CONFIG"), "{text}");
+        let failure = Cause::Unauthorized.failure("r.example.org/a:1", "denied", "", Password::None);
+        assert!(
+            matches!(&failure, Failure::Job(error) if error.to_string().contains("wants a user name")),
+            "{failure:?}"
+        );
+    }
+
+    #[test]
     fn what_acts_on_a_terminal_is_shown_as_what_it_is_at_any_length() {
         let long = "x".repeat(2000);
         let text = printable(&format!("{long}\u{1b}[31m\u{9b}1m\u{202e}é{long}"));
@@ -279,7 +320,7 @@ mod tests {
             (Cause::Broken, true),
             (Cause::Other, false),
         ] {
-            let failure = cause.failure("a:1", "said\n\u{1b}[31m", "", true);
+            let failure = cause.failure("a:1", "said\n\u{1b}[31m", "", Password::OfJob);
             assert_eq!(matches!(failure, Failure::Job(_)), of_job, "{failure:?}");
             let (Failure::Job(error) | Failure::System(error)) = failure else { panic!("cancelled") };
             assert!(!error.to_string().contains('\u{1b}') && error.to_string().contains("a:1"), "{error}");

@@ -383,14 +383,16 @@ pub(crate) struct Credentials {
 /// What to do with the site's passwords.
 #[derive(Subcommand)]
 pub(crate) enum CredentialsAction {
-    /// Ask the program of each `[credential.NAME]`. What was kept of one that fails stays.
+    /// Ask the program of each `[credential.NAME]`. What was kept of one that fails stays; what has no table goes.
     #[command(
         after_help = "example:\n  runuser -u nunbird-credentials -- /opt/nunbird/bin/nunbirdctl credentials refresh\n\n\
         exit status: 0 all passwords are stored, 1 some are not, 3 the configuration is invalid"
     )]
     Refresh {
-        #[command(flatten)]
-        configuration: Configuration,
+        /// The tables of one configuration alone; nothing is removed. Otherwise those of /etc/nunbird/config.toml and of all in
+        /// /etc/nunbird/configurations.
+        #[arg(long, value_name = "FILE")]
+        configuration: Option<PathBuf>,
     },
 }
 

@@ -2,6 +2,7 @@
 
 use nunbird_handover::{Bind, Image};
 use nunbird_judge::containers::Given;
+use nunbird_judge::site_credentials::is_for_sources;
 use nunbird_policy::{ContainerPolicy, ImageName, Policy, Rule, Subject};
 use serde_json::{Value, json};
 
@@ -16,8 +17,8 @@ pub(crate) struct JobContainer {
     runner_image: Option<String>,
     services: Vec<String>,
     binds: Vec<String>,
-    /// Repositories of its images, with the NAME of the site's password for each.
-    credentials: Vec<(String, String)>,
+    /// Repositories of its images, with the NAME of the site's password for each, and whether the job's sources let it have that.
+    credentials: Vec<(String, String, bool)>,
 }
 
 impl JobContainer {
@@ -33,10 +34,11 @@ impl JobContainer {
         let credential = |image: &Image| {
             let name = ImageName::parse(&image.name).ok()?;
             let repository = name.repository()?;
-            let of = policy.credential_for(&job.server, &job.project_path, repository)?;
-            Some((repository.to_owned(), of.name.clone()))
+            let pulled = container.pulls() && image.may_be_pulled();
+            let of = policy.credential_for(&job.server, &job.project_path, repository).filter(|_| pulled)?;
+            Some((repository.to_owned(), of.name.clone(), is_for_sources(of, job.fork)))
         };
-        let mut credentials: Vec<(String, String)> = images.filter_map(credential).collect();
+        let mut credentials: Vec<(String, String, bool)> = images.filter_map(credential).collect();
         credentials.sort();
         credentials.dedup();
         Some(JobContainer {
@@ -69,11 +71,14 @@ impl JobContainer {
         if let Some(image) = &self.runner_image {
             rows.push(("runner image", format!("{image}: sources, caches and artifacts")));
         }
-        for (repository, name) in &self.credentials {
-            rows.push((
-                "password",
-                format!("the site's `{name}` for {repository}, unless the job brings its own"),
-            ));
+        for (repository, name, given) in &self.credentials {
+            let what = match given {
+                true => format!("the site's `{name}` for {repository}, unless the job brings its own"),
+                false => format!(
+                    "refused without one of the job's own: the site's `{name}` for {repository} is not for sources that may be a fork's"
+                ),
+            };
+            rows.push(("password", what));
         }
         let all = [("services", &self.services), ("binds", &self.binds)];
         rows.extend(
@@ -97,7 +102,9 @@ impl JobContainer {
         } = self;
         let credentials: Vec<Value> = credentials
             .iter()
-            .map(|(repository, name)| json!({ "repository": repository, "credential": name }))
+            .map(|(repository, name, given)| {
+                json!({ "repository": repository, "credential": name, "given": given })
+            })
             .collect();
         json!({
             "name": name, "engine": engine, "place": place, "image": image, "image_rule": image_rule,

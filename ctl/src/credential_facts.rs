@@ -1,12 +1,16 @@
 //! The site's passwords for registries: the programs that have them, who could read or change what is kept of them, and whether jobs could
 //! use it now.
 
-use crate::credentials::MAKE;
+use crate::credentials::{MAKE, is_kept};
+use crate::files;
 use crate::finding::Finding;
 use crate::host_facts::trusted;
+use crate::output::Format;
 use nunbird_handover::Untrusted;
 use nunbird_judge::site_credentials::{StoredCredential, file_name};
-use nunbird_policy::{CREDENTIALS_DIR, Downscope, Policy, SiteCredential};
+use nunbird_policy::{CREDENTIALS_DIR, DEFAULT_CONFIGURATION, Downscope, Policy, SiteCredential};
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -17,6 +21,7 @@ const REFRESH: &str =
     "systemctl enable --now nunbird-credentials.timer && systemctl start nunbird-credentials.service";
 
 pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
+    without_table(policy, findings);
     if policy.credentials.is_empty() {
         return;
     }
@@ -25,6 +30,34 @@ pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>
     for of in policy.credentials.values() {
         program(of, findings);
         file(of, owner, now, findings);
+    }
+}
+
+/// What is kept for a table that no configuration of this host has is a secret which nothing needs.
+fn without_table(policy: &Policy, findings: &mut Vec<Finding>) {
+    let Ok(entries) = std::fs::read_dir(CREDENTIALS_DIR) else { return };
+    let mut known: BTreeSet<String> = policy.credentials.values().map(file_name).collect();
+    for path in files::configurations(Path::new(DEFAULT_CONFIGURATION)) {
+        match files::read(&path, Format::Text) {
+            Ok(read) => known.extend(read.policy.credentials.values().map(file_name)),
+            Err(_) if path.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) => {}
+            // It may have the table.
+            Err(_) => return,
+        }
+    }
+    let mut names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    for name in names.iter().filter(|name| is_kept(name) && !known.contains(*name)) {
+        let what = format!(
+            "{CREDENTIALS_DIR}/{}: no configuration has a [credential.NAME] for this password",
+            Untrusted(name)
+        );
+        findings.push(Finding::error(
+            CODE,
+            what,
+            "systemctl start nunbird-credentials.service, which removes it",
+        ));
     }
 }
 
@@ -79,8 +112,12 @@ fn file(of: &SiteCredential, owner: Option<u32>, now: u64, findings: &mut Vec<Fi
         Ok(meta) => meta,
         Err(e) => return findings.push(Finding::unseen(CODE, &path, &e, REFRESH).at(of.place.to_string())),
     };
+    if !meta.is_file() {
+        let what = format!("{shown}: not a regular file, so the jobs of its projects fail");
+        return findings.push(Finding::error(CODE, what, "remove it, and look for what has put it there"));
+    }
     let mode = meta.mode() & 0o7777;
-    if !meta.is_file() || mode & 0o137 != 0 {
+    if mode & 0o137 != 0 {
         let what =
             format!("{shown}: others can read or change the site's password (mode {mode:04o}, not 0640)");
         findings.push(Finding::error(
@@ -93,7 +130,7 @@ fn file(of: &SiteCredential, owner: Option<u32>, now: u64, findings: &mut Vec<Fi
         let what = format!("{shown}: owned by uid {}, and nunbird-auth refuses it", meta.uid());
         findings.push(Finding::error(CODE, what, REFRESH));
     }
-    let why = match std::fs::read(&path).map(Zeroizing::new) {
+    let why = match files::of_others(&path).map(Zeroizing::new) {
         Ok(bytes) => match StoredCredential::read(&bytes) {
             Ok(stored) => stored.unusable(of, now),
             Err(why) => Some(why),

@@ -6,16 +6,20 @@
 use crate::arguments::{Credentials, CredentialsAction};
 use crate::files;
 use crate::output::{CtlError, FAILURE, Format, OK, print, print_json};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 use nunbird_container::credential_helper::{Answer, NoAnswer, answer};
 use nunbird_files::trusted::open_trusted;
 use nunbird_handover::Untrusted;
-use nunbird_judge::site_credentials::{CREDENTIAL_VERSION, StoredCredential, file_name};
-use nunbird_policy::{CREDENTIALS_DIR, SiteCredential};
+use nunbird_judge::site_credentials::{CREDENTIAL_VERSION, StoredCredential, file_name, too_long};
+use nunbird_policy::{CREDENTIALS_DIR, DEFAULT_CONFIGURATION, SiteCredential};
 use nunbird_stage::signals::Signals;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
+use std::mem::take;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,51 +30,200 @@ use zeroize::Zeroizing;
 /// right to.
 pub(crate) const MAKE: &str =
     "install -d -o nunbird-credentials -g root -m 2750 /var/lib/nunbird/credentials";
+/// What follows the name of a file while it is written.
+const DRAFT: &str = ".new";
 /// The mode of the files.
 const MODE: u32 = 0o640;
 
-pub(crate) fn run(options: &Credentials, format: Format) -> Result<u8, CtlError> {
-    let CredentialsAction::Refresh { configuration } = &options.action;
-    let policy = files::read(&configuration.configuration, format)?.policy;
-    if policy.credentials.is_empty() {
-        // A timer that runs on every host is no failure on those without.
-        return done(&[], format);
-    }
-    let directory = Path::new(CREDENTIALS_DIR);
-    check_directory(directory)?;
-    let signals = Signals::block().map_err(|e| CtlError::new(format!("signals: {e}")))?;
-    let mut all = Vec::new();
-    for of in policy.credentials.values() {
-        let stored = match ask(of, &signals) {
-            Ok(answer) => store(directory, of, answer).map_err(|e| e.to_string()),
-            Err(NoAnswer::Failed(why)) => Err(why),
-            Err(NoAnswer::Cancelled) => return Err(CtlError::new("ended by a signal")),
-        };
-        all.push((of, stored.err()));
-    }
-    done(&all, format)
+/// What the programs get of this process's environment, beside [`PATH`]. A program that needs more is started by one of the site's that sets it.
+const ENVIRONMENT: [&str; 8] =
+    ["HOME", "LANG", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"];
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What has become of one.
+struct Outcome {
+    of: SiteCredential,
+    /// Why there is no new answer.
+    error: Option<String>,
 }
 
-fn done(all: &[(&SiteCredential, Option<String>)], format: Format) -> Result<u8, CtlError> {
+/// The tables of all configurations.
+#[derive(Default)]
+struct Wanted {
+    tables: BTreeMap<String, SiteCredential>,
+    /// What could not be read, and tables that cannot both have the file of their name.
+    troubles: Vec<String>,
+}
+
+pub(crate) fn run(options: &Credentials, format: Format) -> Result<u8, CtlError> {
+    let CredentialsAction::Refresh { configuration } = &options.action;
+    let wanted = match configuration {
+        Some(file) => {
+            let tables = files::read(file, format)?.policy.credentials;
+            Wanted { tables, troubles: Vec::new() }
+        }
+        None => of_all(format)?,
+    };
+    // A table in a file that cannot be read has its password still.
+    let knows_all = configuration.is_none() && wanted.troubles.is_empty();
+    let directory = Path::new(CREDENTIALS_DIR);
+    let nothing_is_kept = directory.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    if wanted.tables.is_empty() && nothing_is_kept {
+        // A timer that runs on every host is no failure on those without.
+        return done(&[], &[], &wanted.troubles, format);
+    }
+    check_directory(directory)?;
+    let _lock = lock(directory)?;
+    let signals = Signals::block().map_err(|e| CtlError::new(format!("signals: {e}")))?;
+    let removed = if knows_all { remove_others(directory, &wanted.tables)? } else { Vec::new() };
+    let mut all = Vec::new();
+    for of in oldest_first(directory, wanted.tables) {
+        let stored = match ask(&of, &signals) {
+            Ok(Some(answer)) => store(directory, &of, answer),
+            Ok(None) => Err(forget(directory, &of)),
+            Err(NoAnswer::Cancelled) => return Err(CtlError::new("ended by a signal")),
+            Err(NoAnswer::Failed(why)) => Err(why),
+            // The program's words may be a part of what it has: they are shown to nobody.
+            Err(NoAnswer::Ended(status, _)) => {
+                Err(format!("{}: it ended with {status}", of.helper.display()))
+            }
+        };
+        all.push(Outcome { of, error: stored.err() });
+    }
+    done(&all, &removed, &wanted.troubles, format)
+}
+
+/// As `nunbird-keys refresh`: the default configuration, and those that root has listed.
+fn of_all(format: Format) -> Result<Wanted, CtlError> {
+    let mut wanted = Wanted::default();
+    let all = files::configurations(Path::new(DEFAULT_CONFIGURATION));
+    if let [only] = all.as_slice() {
+        return Ok(Wanted { tables: files::read(only, format)?.policy.credentials, ..wanted });
+    }
+    for (n, file) in all.iter().enumerate() {
+        let is_default = n == 0;
+        if is_default
+            && all.len() > 1
+            && file.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound)
+        {
+            continue;
+        }
+        match configured(file, is_default) {
+            Ok(tables) => tables.into_values().for_each(|of| wanted.add(of)),
+            Err(why) => wanted.troubles.push(why),
+        }
+    }
+    Ok(wanted)
+}
+
+fn configured(file: &Path, is_default: bool) -> Result<BTreeMap<String, SiteCredential>, String> {
+    if !is_default {
+        // As nunbird-auth, which takes a listed file only if it is root's.
+        let more = files::more(file).map_err(|e| in_words(file, e))?;
+        for path in std::iter::once(file).chain(more.iter().map(PathBuf::as_path)) {
+            open_trusted(path, &[0]).map_err(|e| e.to_string())?;
+        }
+    }
+    files::read(file, Format::Text).map(|read| read.policy.credentials).map_err(|e| in_words(file, e))
+}
+
+fn in_words(file: &Path, error: CtlError) -> String {
+    match error {
+        CtlError::Failure(why) => why,
+        CtlError::Invalid(findings, _) => {
+            let shown = file.display();
+            findings.first().map_or_else(|| format!("{shown}: invalid"), ToString::to_string)
+        }
+    }
+}
+
+impl Wanted {
+    /// Two configurations may have one table: its program is asked once.
+    fn add(&mut self, of: SiteCredential) {
+        match self.tables.get_mut(&of.name) {
+            None => drop(self.tables.insert(of.name.clone(), of)),
+            Some(known) if known.helper == of.helper && known.registry() == of.registry() => {
+                known.timeout = known.timeout.max(of.timeout);
+            }
+            Some(known) => self.troubles.push(format!(
+                "[credential.{}] at {} has another program or registry than at {}, and both would keep its password in one file; give one of \
+                 them another name",
+                of.name, of.place, known.place
+            )),
+        }
+    }
+}
+
+/// One refresh at a time: two would write one draft, and remove each other's. The lock is on the directory, which only this account and root open.
+fn lock(directory: &Path) -> Result<Flock<File>, CtlError> {
+    let failed = |why: String| CtlError::new(format!("{}: {why}", directory.display()));
+    let opened = File::open(directory).map_err(|e| failed(e.to_string()))?;
+    Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
+        Errno::EWOULDBLOCK => failed("another refresh is running; it asks the same programs".to_owned()),
+        e => failed(e.desc().to_owned()),
+    })
+}
+
+/// Whether this program makes files of such a name there: passwords, and drafts of them.
+pub(crate) fn is_kept(name: &str) -> bool {
+    name.strip_suffix(DRAFT).unwrap_or(name).ends_with(".json")
+}
+
+/// Removes what is kept without a table, and drafts that a killed process has left.
+fn remove_others(
+    directory: &Path,
+    tables: &BTreeMap<String, SiteCredential>,
+) -> Result<Vec<String>, CtlError> {
+    let failed = |e: io::Error| CtlError::new(format!("{}: {e}", directory.display()));
+    let known: BTreeSet<String> = tables.values().map(file_name).collect();
+    let mut removed = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        if is_kept(&name) && !known.contains(&name) {
+            std::fs::remove_file(directory.join(&name)).map_err(failed)?;
+            removed.push(name);
+        }
+    }
+    removed.sort();
+    Ok(removed)
+}
+
+/// A program that hangs must not be the reason that another's answer becomes too old.
+fn oldest_first(directory: &Path, tables: BTreeMap<String, SiteCredential>) -> Vec<SiteCredential> {
+    let mut all: Vec<SiteCredential> = tables.into_values().collect();
+    all.sort_by_key(|of| directory.join(file_name(of)).symlink_metadata().map_or(0, |meta| meta.mtime()));
+    all
+}
+
+fn done(all: &[Outcome], removed: &[String], troubles: &[String], format: Format) -> Result<u8, CtlError> {
     match format {
         Format::Json => {
-            let row = |(of, why): &(&SiteCredential, Option<String>)| json!({ "name": of.name, "registry": of.registry(), "stored": why.is_none(), "error": why });
-            print_json(&json!({ "credentials": all.iter().map(row).collect::<Vec<Value>>() }))?;
+            let row = |one: &Outcome| json!({ "name": one.of.name, "registry": one.of.registry(), "stored": one.error.is_none(), "error": one.error });
+            let rows = all.iter().map(row).collect::<Vec<Value>>();
+            print_json(&json!({ "credentials": rows, "removed": removed, "errors": troubles }))?;
         }
-        Format::Text if all.is_empty() => print("there are no [credential.NAME]\n")?,
         Format::Text => {
-            for (of, why) in all {
+            for name in removed {
+                print(&format!("{}: removed, because no configuration has its table\n", Untrusted(name)))?;
+            }
+            for why in troubles {
+                eprintln!("nunbirdctl: {}", Untrusted(why));
+            }
+            for Outcome { of, error } in all {
                 let (name, registry) = (&of.name, of.registry());
-                match why {
+                match error {
                     None => print(&format!("{name}: stored the password for {registry}\n"))?,
                     Some(why) => {
                         eprintln!("nunbirdctl: {name}: no password for {registry}: {}", Untrusted(why));
                     }
                 }
             }
+            if all.is_empty() && troubles.is_empty() {
+                print("there are no [credential.NAME]\n")?;
+            }
         }
     }
-    Ok(if all.iter().all(|(_, why)| why.is_none()) { OK } else { FAILURE })
+    Ok(if troubles.is_empty() && all.iter().all(|one| one.error.is_none()) { OK } else { FAILURE })
 }
 
 /// Others could read passwords, or put their own there.
@@ -95,38 +248,50 @@ fn check_directory(path: &Path) -> Result<(), CtlError> {
     }
 }
 
-/// The program's answer.
-fn ask(of: &SiteCredential, signals: &Signals) -> Result<Answer, NoAnswer> {
+/// The program's answer; none where it says that it has none.
+fn ask(of: &SiteCredential, signals: &Signals) -> Result<Option<Answer>, NoAnswer> {
     // Whoever could change it would have the password.
     open_trusted(&of.helper, &[0]).map_err(|e| NoAnswer::Failed(e.to_string()))?;
     let mut command = Command::new(&of.helper);
-    // The environment is that of this account's unit, with what the site has set there for the program.
-    command.arg("get").current_dir("/");
+    command.arg("get").current_dir("/").env_clear().env("PATH", PATH);
+    command.envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     let limit = Duration::from_secs(of.timeout);
-    let found = answer(command, &of.server(), limit, Instant::now() + limit, signals);
-    let failed = |why: &dyn std::fmt::Display| NoAnswer::Failed(format!("{}: {why}", of.helper.display()));
-    match found {
-        Ok(Some(answer)) => Ok(answer),
-        Ok(None) => Err(failed(&"it has none")),
-        Err(NoAnswer::Failed(why)) => Err(failed(&why)),
-        Err(NoAnswer::Cancelled) => Err(NoAnswer::Cancelled),
+    answer(command, &of.server(), limit, Instant::now() + limit, signals).map_err(|e| match e {
+        NoAnswer::Failed(why) => NoAnswer::Failed(format!("{}: {why}", of.helper.display())),
+        other => other,
+    })
+}
+
+/// The program says that there is no password: what it gave before may have been withdrawn.
+fn forget(directory: &Path, of: &SiteCredential) -> String {
+    let program = of.helper.display();
+    match std::fs::remove_file(directory.join(file_name(of))) {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
+            format!("{program}: it has none; the one before it cannot be removed: {e}")
+        }
+        _ => format!("{program}: it has none, and none is kept"),
     }
 }
 
-fn store(directory: &Path, of: &SiteCredential, answer: Answer) -> io::Result<()> {
-    let Answer { user, secret } = answer;
-    let fetched_at = nunbird_sys::clock::now().map_err(io::Error::other)?;
-    let stored =
-        StoredCredential { version: CREDENTIAL_VERSION, registry: of.registry(), user, secret, fetched_at };
-    let text = Zeroizing::new(serde_json::to_vec(&stored)?);
-    let path = directory.join(file_name(of));
-    let explain = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
-    replace(&path, &text).map_err(explain)
+fn store(directory: &Path, of: &SiteCredential, mut answer: Answer) -> Result<(), String> {
+    if let Some(why) = too_long(&answer.user, &answer.secret) {
+        return Err(format!("{}: {why}", of.helper.display()));
+    }
+    let fetched_at = nunbird_sys::clock::now().map_err(|e| e.to_string())?;
+    let stored = StoredCredential {
+        version: CREDENTIAL_VERSION,
+        registry: of.registry(),
+        user: take(&mut answer.user),
+        secret: take(&mut answer.secret),
+        fetched_at,
+    };
+    let bytes = serde_json::to_vec(&stored).map(Zeroizing::new).map_err(|e| e.to_string())?;
+    replace(&directory.join(file_name(of)), &bytes).map_err(|e| e.to_string())
 }
 
 /// A reader sees the old content or the new.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = PathBuf::from(format!("{}.new", path.display()));
+    let temporary = PathBuf::from(format!("{}{DRAFT}", path.display()));
     // Left by a killed process.
     match std::fs::remove_file(&temporary) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),

@@ -251,6 +251,7 @@ fn spec(
             user_id: admitted.user_id,
             project_path: admitted.project_path.clone(),
         },
+        fork: admitted.fork.filter(|_| !policy.credentials.is_empty()),
         rule: RuleRef { name: rule.name.clone(), file: rule.place.file.clone(), line: rule.place.line },
         policy_digest: settings.digest.clone(),
         account: Account {

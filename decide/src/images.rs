@@ -27,6 +27,7 @@ pub(crate) fn fill(call: &Call<'_>, policy: Option<&Policy>, handover: &mut Hand
         return Ok(());
     }
     if handover.task == Task::Prepare {
+        let fork = call.spec()?.fork;
         let identity = &handover.identity;
         let of_site = |repository: &str| {
             let Some(policy) = policy.filter(|policy| !policy.credentials.is_empty()) else {
@@ -34,15 +35,16 @@ pub(crate) fn fill(call: &Call<'_>, policy: Option<&Policy>, handover: &mut Hand
             };
             let unset = |e| Refusal::system(Code::Clock, "the time could not be read on this host", e);
             let read = |directory: &Path, name: &str| call.monitor.keys_file(directory, name);
-            let found =
-                site_credentials::of_site(policy, identity, repository, clock::now().map_err(unset)?, read)?;
-            Ok(found.map(|(name, credential)| {
+            let now = clock::now().map_err(unset)?;
+            let found = site_credentials::of_site(policy, identity, fork, repository, now, read)?;
+            // What is here already may not be pulled at all.
+            if let Some(name) = found.as_ref().and_then(|credential| credential.site.as_ref()) {
                 print_error(&format!(
-                    "nunbird: pulling from {} with the site's password `{name}`\n",
+                    "nunbird: {} may be pulled with the site's password `{name}`\n",
                     Untrusted(repository)
                 ));
-                credential
-            }))
+            }
+            Ok(found)
         };
         let found = registries::credentials(container, of_site, |name| call.monitor.variable(name))?;
         for registry in &found.not_run {

@@ -42,7 +42,7 @@ pub(crate) fn credentials(given: &Variables, home: &Path) -> Credentials {
     let mut all = Vec::new();
     let own = [of("CI_REGISTRY"), of("CI_REGISTRY_USER"), of("CI_REGISTRY_PASSWORD")];
     if let [Some(registry), Some(user), Some(password)] = own {
-        all.push(Credential { registry, user, password });
+        all.push(Credential { registry, user, password, site: None });
     }
     let mut add = |text: &[u8]| {
         for one in parse(text) {
@@ -78,11 +78,16 @@ fn parse(text: &[u8]) -> Vec<Credential> {
     let config: AuthConfig = serde_json::from_slice(text).unwrap_or_default();
     let one = |(registry, auth): (String, Auth)| {
         if !auth.token.is_empty() {
-            return Some(Credential { registry, user: Credential::TOKEN.to_owned(), password: auth.token });
+            return Some(Credential {
+                registry,
+                user: Credential::TOKEN.to_owned(),
+                password: auth.token,
+                site: None,
+            });
         }
         let decoded = String::from_utf8(STANDARD.decode(auth.auth).ok()?).ok()?;
         let (user, password) = decoded.trim_end_matches('\0').split_once(':')?;
-        Some(Credential { registry, user: user.to_owned(), password: password.to_owned() })
+        Some(Credential { registry, user: user.to_owned(), password: password.to_owned(), site: None })
     };
     config.auths.into_iter().filter_map(one).collect()
 }

@@ -268,6 +268,9 @@ pub struct Credential {
     pub user: String,
     /// The password.
     pub password: String,
+    /// The NAME of the `[credential.NAME]` that it is of, where it is the site's: then it is for `registry` alone, and for nothing below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
 }
 
 /// A helper that the job names for a registry of one of its images.
@@ -295,7 +298,19 @@ impl Credential {
     pub const TOKEN: &'static str = "<token>";
 }
 
+impl Image {
+    /// Whether a registry may be asked for it.
+    pub fn may_be_pulled(&self) -> bool {
+        self.pull.iter().any(|policy| *policy != PullPolicy::Never)
+    }
+}
+
 impl Container {
+    /// Whether its engine asks registries. One with a description of the site's or of the account's may.
+    pub fn pulls(&self) -> bool {
+        !matches!(&self.engine, Engine::Named(name) if ["bwrap", "nspawn"].contains(&name.as_str()))
+    }
+
     /// Whether a stage runs inside.
     pub fn holds(&self, stage: &str) -> bool {
         self.stages.iter().any(|pattern| match pattern.strip_suffix('*') {
@@ -327,6 +342,7 @@ mod tests {
             registry: "r.example.org".to_owned(),
             user: "hidden-user".to_owned(),
             password: "hidden-password".to_owned(),
+            site: None,
         };
         let text = format!("{one:?} {:?}", Credentials(vec![one.clone()]));
         assert!(text.contains("r.example.org") && !text.contains("hidden"), "{text}");

@@ -20,6 +20,10 @@ pub struct JobSpec {
     pub project_id: u64,
     /// Who started it.
     pub identity: Identity,
+    /// Whether its sources come from another project; none where that is not known, or where the site gives no passwords to jobs, so that 0.2.0
+    /// reads the record after a downgrade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fork: Option<bool>,
     /// The rule that admitted the job.
     pub rule: RuleRef,
     /// SHA-256 of the configuration's bytes, in hexadecimal.

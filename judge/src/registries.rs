@@ -10,7 +10,7 @@ use crate::refusal::{Code, Refusal};
 use crate::service_variables::in_json;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nunbird_handover::{Container, Credential, CredentialHelper, Credentials, Untrusted};
+use nunbird_handover::{Container, Credential, CredentialHelper, Credentials, Image, Untrusted};
 use nunbird_policy::{ImageName, repository_name};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -79,17 +79,16 @@ pub fn credentials(
     mut of_site: impl FnMut(&str) -> Result<Option<Credential>, Refusal>,
     mut variable: impl FnMut(&str) -> Result<Option<String>, String>,
 ) -> Result<Found, Refusal> {
-    let services = container.services.iter().map(|service| &service.image);
-    let names: Vec<ImageName> = container
-        .image
-        .iter()
-        .chain(&container.runner_image)
-        .chain(services)
-        .filter_map(|image| ImageName::parse(&image.name).ok())
-        .collect();
+    let names: Vec<ImageName> =
+        images(container).filter_map(|image| ImageName::parse(&image.name).ok()).collect();
     let mut repositories: Vec<&str> = names.iter().filter_map(ImageName::repository).collect();
     repositories.sort_unstable();
     repositories.dedup();
+    // No registry is asked for the others, which then need no password of the site's.
+    let pulled: Vec<String> = images(container)
+        .filter(|image| container.pulls() && image.may_be_pulled())
+        .filter_map(|image| Some(ImageName::parse(&image.name).ok()?.repository()?.to_owned()))
+        .collect();
     let mut found = Found::default();
     if repositories.is_empty() {
         return Ok(found);
@@ -109,7 +108,12 @@ pub fn credentials(
     for [registry, user, password] in OF_GITLAB {
         let Some(registry) = value(registry)?.and_then(|text| repository_name(&text)) else { continue };
         if let (Some(user), Some(password)) = (value(user)?, value(password)?) {
-            of_gitlab.push(Credential { registry, user: user.to_string(), password: password.to_string() });
+            of_gitlab.push(Credential {
+                registry,
+                user: user.to_string(),
+                password: password.to_string(),
+                site: None,
+            });
         }
     }
     for repository in repositories {
@@ -132,7 +136,8 @@ pub fn credentials(
             }
             _ => {}
         }
-        let of_site = if brings_one { None } else { of_site(repository)? };
+        let asks_site = !brings_one && pulled.iter().any(|one| one == repository);
+        let of_site = if asks_site { of_site(repository)? } else { None };
         let of_gitlab = || of_gitlab.iter().find(|one| one.registry == registry).cloned();
         let credential = of_config.or(of_site).or_else(of_gitlab);
         if let Some(credential) = credential
@@ -145,10 +150,33 @@ pub fn credentials(
     let size = |one: &Credential| {
         [&one.registry, &one.user, &one.password].map(|text| in_json(text)).iter().sum::<usize>()
     };
-    if found.credentials.0.iter().map(size).sum::<usize>() > MAX_CREDENTIALS {
+    let sum = |of_site: bool| {
+        found.credentials.0.iter().filter(|one| one.site.is_some() == of_site).map(size).sum::<usize>()
+    };
+    let (own, of_site) = (sum(false), sum(true));
+    if own > MAX_CREDENTIALS {
         return Err(unusable(AUTH_CONFIG, format!("its passwords have more than {MAX_CREDENTIALS} bytes")));
     }
+    if own + of_site > MAX_CREDENTIALS {
+        return Err(too_many(&found.credentials));
+    }
     Ok(found)
+}
+
+/// The images that are pulled for the job.
+fn images(container: &Container) -> impl Iterator<Item = &Image> {
+    let services = container.services.iter().map(|service| &service.image);
+    container.image.iter().chain(&container.runner_image).chain(services)
+}
+
+fn too_many(credentials: &Credentials) -> Refusal {
+    let mut names: Vec<String> =
+        credentials.0.iter().filter_map(|one| Some(format!("[credential.{}]", one.site.as_ref()?))).collect();
+    names.sort_unstable();
+    names.dedup();
+    let message = "the site's passwords for the images of this job do not fit into its message";
+    let detail = format!("{}: more than {MAX_CREDENTIALS} bytes for this job", names.join(", "));
+    Refusal::system(Code::Images, message, detail)
 }
 
 /// Overwrites the password.
@@ -185,18 +213,18 @@ fn of_config(config: &AuthConfig, repository: &str) -> Result<Option<Credential>
         || unusable(AUTH_CONFIG, format!("`auth` of `{}` is not USER:PASSWORD in base64", Untrusted(key)));
     if !auth.token.is_empty() {
         let (user, password) = (Credential::TOKEN.to_owned(), auth.token.clone());
-        return Ok(Some(Credential { registry: place, user, password }));
+        return Ok(Some(Credential { registry: place, user, password, site: None }));
     }
     if auth.auth.is_empty() {
         let (user, password) = (auth.username.clone(), auth.password.clone());
-        return Ok((!user.is_empty()).then_some(Credential { registry: place, user, password }));
+        return Ok((!user.is_empty()).then_some(Credential { registry: place, user, password, site: None }));
     }
     let decoded = Zeroizing::new(STANDARD.decode(auth.auth.trim()).map_err(|_| wrong())?);
     let text = std::str::from_utf8(&decoded).map_err(|_| wrong())?;
     let (user, password) = text.split_once(':').ok_or_else(wrong)?;
     // docker pads some of them.
     let password = password.trim_end_matches('\0');
-    Ok(Some(Credential { registry: place, user: user.to_owned(), password: password.to_owned() }))
+    Ok(Some(Credential { registry: place, user: user.to_owned(), password: password.to_owned(), site: None }))
 }
 
 /// A key of `auths` as a registry with or without a path: docker writes `https://index.docker.io/v1/` for its own.

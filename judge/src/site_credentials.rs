@@ -14,6 +14,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// The layout of the files.
 pub const CREDENTIAL_VERSION: u32 = 1;
+/// Bytes that the user name and the password may have together: they fit into the message of a job beside what the job brings, many times over.
+pub const LONGEST: usize = 4 << 10;
 /// What the errors of keys files end with.
 const OF_KEYS: &str = "; run `nunbird-keys refresh`";
 
@@ -65,6 +67,9 @@ impl StoredCredential {
         if self.registry != of.registry() {
             return Some(format!("it is for the registry {}", Untrusted(&self.registry)));
         }
+        if let Some(why) = too_long(&self.user, &self.secret) {
+            return Some(why);
+        }
         if self.fetched_at > now.saturating_add(of.max_age) {
             return Some("it is from a time that is still to come".to_owned());
         }
@@ -77,25 +82,52 @@ impl StoredCredential {
     }
 }
 
+/// Why an answer is not kept for its length; none where it is kept.
+pub fn too_long(user: &str, secret: &str) -> Option<String> {
+    let bytes = user.len().saturating_add(secret.len());
+    (bytes > LONGEST)
+        .then(|| format!("its user name and password have {bytes} bytes, and the most are {LONGEST}"))
+}
+
 /// The name of a credential's file.
 pub fn file_name(of: &SiteCredential) -> String {
     format!("{}.json", of.name)
 }
 
-/// The password of the site's with which a job pulls from the repository, and its NAME; none where no credential is for both. `keys_file` reads a file as
-/// [`nunbird_host::System::keys_file`] does.
+/// Whether a job gets it, by whether its sources come from another project: nobody of the project need have seen those.
+pub fn is_for_sources(of: &SiteCredential, fork: Option<bool>) -> bool {
+    of.forks || fork == Some(false)
+}
+
+/// The password of the site's with which a job pulls from the repository; none where no credential is for both. `keys_file` reads a file as
+/// [`nunbird_host::System::keys_file`] does. `fork` says whether the job's sources come from another project, where that is known.
 ///
 /// # Errors
-/// A system refusal where there is a credential for it whose password is missing or too old: without it the registry would refuse the job, and
-/// the user would look for the fault in the job.
+/// A denial where the sources are or may be a fork's, and a system refusal where there is a credential for it whose password is missing or too
+/// old: without it the registry would refuse the job, and the user would look for the fault in the job.
 pub fn of_site(
     policy: &Policy,
     job: &Identity,
+    fork: Option<bool>,
     repository: &str,
     now: u64,
     keys_file: impl FnOnce(&Path, &str) -> Result<Vec<u8>, String>,
-) -> Result<Option<(String, Credential)>, Refusal> {
+) -> Result<Option<Credential>, Refusal> {
     let Some(of) = policy.credential_for(&job.server, &job.project_path, repository) else { return Ok(None) };
+    if !is_for_sources(of, fork) {
+        let (sources, why) = match fork {
+            Some(_) => ("the sources of this pipeline are a fork's", "the sources are a fork's"),
+            None => (
+                "the sources of this pipeline may be a fork's",
+                "nothing says whether the sources are a fork's",
+            ),
+        };
+        let message =
+            format!("{sources}, and such jobs do not get the site's password for {}", Untrusted(repository));
+        let detail = format!("[credential.{}] at {}: {why}, and `forks` is not set", of.name, of.place);
+        let help = "run the job in a pipeline of a branch of the project itself, not of a merge request, or use another image";
+        return Err(Refusal::denied(Code::Images, message, detail).help(help));
+    }
     let missing = |why: &str| {
         let message =
             format!("the site's password for {} cannot be used at the moment", Untrusted(repository));
@@ -108,14 +140,12 @@ pub fn of_site(
     let stored = StoredCredential::read(&bytes).map_err(|why| missing(&why))?;
     match stored.unusable(of, now) {
         Some(why) => Err(missing(&why)),
-        None => Ok(Some((
-            of.name.clone(),
-            Credential {
-                registry: repository.to_owned(),
-                user: stored.user.clone(),
-                password: stored.secret.clone(),
-            },
-        ))),
+        None => Ok(Some(Credential {
+            registry: repository.to_owned(),
+            user: stored.user.clone(),
+            password: stored.secret.clone(),
+            site: Some(of.name.clone()),
+        })),
     }
 }
 
@@ -144,7 +174,7 @@ mod tests {
         project: &str,
         repository: &str,
         file: Result<String, String>,
-    ) -> Result<Option<(String, Credential)>, Refusal> {
+    ) -> Result<Option<Credential>, Refusal> {
         let policy = Policy::parse(Path::new("c.toml"), TEXT).expect("a policy");
         let job = Identity {
             server: "main".to_owned(),
@@ -152,7 +182,7 @@ mod tests {
             user_id: 1,
             project_path: project.to_owned(),
         };
-        of_site(&policy, &job, repository, NOW, |directory, name| {
+        of_site(&policy, &job, Some(false), repository, NOW, |directory, name| {
             assert_eq!((directory, name), (Path::new("/var/lib/nunbird/credentials"), "licensed.json"));
             file.map(String::into_bytes)
         })
@@ -160,9 +190,12 @@ mod tests {
 
     #[test]
     fn a_job_gets_the_password_for_its_repository_alone_and_no_other_job_has_the_file_read() {
-        let (name, credential) =
+        let credential =
             asked("hpc/app", "r.example.org/licensed/a", Ok(stored(&[]))).expect("no fault").expect("one");
-        assert_eq!((name.as_str(), credential.registry.as_str()), ("licensed", "r.example.org/licensed/a"));
+        assert_eq!(
+            (credential.site.as_deref(), credential.registry.as_str()),
+            (Some("licensed"), "r.example.org/licensed/a")
+        );
         assert_eq!((credential.user.as_str(), credential.password.as_str()), ("site", "hunter2"));
         for (project, repository) in
             [("hpc/other", "r.example.org/licensed/a"), ("hpc/app", "r.example.org/open/a")]
@@ -174,7 +207,8 @@ mod tests {
                 user_id: 1,
                 project_path: project.to_owned(),
             };
-            let found = of_site(&policy, &job, repository, NOW, |_, _| panic!("it is read for {project}"));
+            let found =
+                of_site(&policy, &job, None, repository, NOW, |_, _| panic!("it is read for {project}"));
             assert_eq!(found.expect("no fault"), None, "{project} {repository}");
         }
     }
@@ -189,6 +223,7 @@ mod tests {
             (Ok(stored(&[(":1799999940", ":1799996400")])), "gave it 1h ago, and `max_age` is 1h"),
             (Ok(stored(&[(":1799999940", ":1900000000")])), "a time that is still to come"),
             (Ok(stored(&[("r.example.org", "s.example.org")])), "it is for the registry s.example.org"),
+            (Ok(stored(&[("hunter2", &"hunter2".repeat(600))])), "have 4204 bytes, and the most are 4096"),
             (Ok(stored(&[("\"version\":1", "\"version\":2")])), "written in format 2"),
             (Ok(stored(&[("\"user\"", "\"uzer\"")])), "not a file of a credential"),
             (Ok("\"hunter2".to_owned()), "not a file of a credential, at line 1"),
@@ -207,6 +242,37 @@ mod tests {
         }
         let last = stored(&[(":1799999940", ":1799996401")]);
         assert!(asked("hpc/app", "r.example.org/licensed/a", Ok(last)).expect("no fault").is_some());
+    }
+
+    #[test]
+    fn sources_that_are_or_may_be_a_forks_get_no_password_unless_the_table_says_so() {
+        let job = Identity {
+            server: "main".to_owned(),
+            user_login: "ada".to_owned(),
+            user_id: 1,
+            project_path: "hpc/app".to_owned(),
+        };
+        let closed = Policy::parse(Path::new("c.toml"), TEXT).expect("a policy");
+        let open = Policy::parse(Path::new("c.toml"), &format!("{TEXT}forks = true\n")).expect("a policy");
+        for (fork, said) in [(Some(true), "are a fork's"), (None, "may be a fork's")] {
+            let unread = |_: &Path, _: &str| panic!("it is read");
+            let refusal =
+                of_site(&closed, &job, fork, "r.example.org/licensed/a", NOW, unread).expect_err(said);
+            assert_eq!((refusal.class, refusal.code.name()), (Class::Denied, "images"), "{refusal:?}");
+            assert!(
+                refusal.message.contains(said)
+                    && refusal.detail.contains("[credential.licensed] at c.toml:8"),
+                "{refusal:?}"
+            );
+            // What it is not for is no matter of sources.
+            assert_eq!(
+                of_site(&closed, &job, fork, "r.example.org/open/a", NOW, unread).expect("none"),
+                None
+            );
+            let read = |_: &Path, _: &str| Ok(stored(&[]).into_bytes());
+            let given = of_site(&open, &job, fork, "r.example.org/licensed/a", NOW, read).expect("no fault");
+            assert_eq!(given.and_then(|one| one.site).as_deref(), Some("licensed"), "{fork:?}");
+        }
     }
 
     #[test]

@@ -235,6 +235,7 @@ fn passwords_are_in_the_message_of_prepare_and_nowhere_else() {
         registry: "registry.example.org".to_owned(),
         user: "gitlab-ci-token".to_owned(),
         password: SECRET.to_owned(),
+        site: None,
     };
     assert_eq!(all[0].credentials.0, [expected]);
     assert!(all.len() == 4 && all[1..].iter().all(|message| message.credentials.0.is_empty()));

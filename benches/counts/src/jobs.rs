@@ -112,6 +112,7 @@ fn spec(variables: usize) -> JobSpec {
         pipeline_id: 50,
         project_id: 3,
         identity: identity(),
+        fork: None,
         rule: RuleRef { name: "people".to_owned(), file: "/etc/nunbird/config.toml".into(), line: 7 },
         policy_digest: "0".repeat(64),
         account: account(),

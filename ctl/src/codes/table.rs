@@ -137,12 +137,13 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
             reader: Both,
             meaning: "The job's image or a service is not one that the site allows, or its name, entrypoint or pull policy cannot be used. \
              Or the job has `image:`, `services:` or `run:`, and gets none of them (`images = \"refuse\"`). \
+             Or the image is pulled with the site's own password, and the sources are or may be a fork's. \
              As a system failure: the site's own password for the image's repository is missing or too old.",
             user: "Name another image in .gitlab-ci.yml, as the message says, or select another runner with `tags:`.",
             admin: "`nunbirdctl explain --job FILE` shows the image's full name and the key that decided: `allowed_images`, `denied_images`, \
              `allowed_services`, `digest_required`, `pull_policies`, `user_entrypoint`, `services_max` of `[container.NAME]`. `images = \
              \"warn\"` runs a job without what it does not get, with a warning in its log. The site's passwords: `nunbirdctl check`, and \
-             `systemctl status nunbird-credentials`.",
+             `systemctl status nunbird-credentials`; `forks` of `[credential.NAME]` gives them to sources of forks.",
         },
         Code::JobAnswer => CodeEntry {
             class: Class::Either,

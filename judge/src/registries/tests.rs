@@ -1,6 +1,6 @@
 use super::Found;
-use crate::refusal::{Code, Refusal};
-use nunbird_handover::{CacheBounds, Container, Credential, Engine, Image, Service};
+use crate::refusal::{Class, Code, Refusal};
+use nunbird_handover::{CacheBounds, Container, Credential, Engine, Image, PullPolicy, Service};
 use std::collections::BTreeMap;
 
 /// On a site without passwords of its own.
@@ -17,7 +17,7 @@ fn image(name: &str) -> Image {
         entrypoint: None,
         user: None,
         platform: None,
-        pull: Vec::new(),
+        pull: vec![PullPolicy::Always],
         digest_required: false,
     }
 }
@@ -224,6 +224,7 @@ fn the_sites_password_comes_behind_what_the_job_brings_and_before_gitlabs() {
             registry: repository.to_owned(),
             user: "site".to_owned(),
             password: "secret".to_owned(),
+            site: Some("licensed".to_owned()),
         })),
         "r.example.org/old/a" => Err(Refusal::system(Code::Images, "too old", "too old")),
         _ => Ok(None),
@@ -259,4 +260,47 @@ fn the_sites_password_comes_behind_what_the_job_brings_and_before_gitlabs() {
     assert!(found(&["r.example.org/old/a"], helper, true).is_ok());
     assert!(found(&["r.example.org/old/a"], helper, false).is_err());
     assert!(found(&["r.example.org/old/a"], "", false).is_err());
+}
+
+#[test]
+fn the_site_is_asked_only_for_what_may_be_pulled() {
+    let asked = |container: &Container| {
+        let mut asked = Vec::new();
+        let note = |repository: &str| {
+            asked.push(repository.to_owned());
+            Ok(None)
+        };
+        super::credentials(container, note, |_| Ok(None)).expect("found");
+        asked
+    };
+    let mut one = container("r.example.org/a:1", &["r.example.org/s:1"]);
+    assert_eq!(asked(&one), ["r.example.org/a", "r.example.org/s"]);
+    one.image.as_mut().expect("an image").pull = vec![PullPolicy::Never];
+    assert_eq!(asked(&one), ["r.example.org/s"]);
+    one.services[0].image.pull = vec![PullPolicy::Never, PullPolicy::IfNotPresent];
+    assert_eq!(asked(&one), ["r.example.org/s"]);
+    // A tree of a machine has such a name, and no registry.
+    one.engine = Engine::Named("nspawn".to_owned());
+    assert_eq!(asked(&one), [""; 0]);
+}
+
+#[test]
+fn passwords_of_the_sites_that_do_not_fit_are_a_fault_of_the_site_and_not_of_the_job() {
+    let site = |repository: &str| {
+        Ok(Some(Credential {
+            registry: repository.to_owned(),
+            user: "site".to_owned(),
+            password: "hunter2".repeat(580),
+            site: Some("licensed".to_owned()),
+        }))
+    };
+    let names: Vec<String> = (0..8).map(|n| format!("r.example.org/licensed/{n}:1")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let refusal =
+        super::credentials(&container(names[0], &names[1..]), site, |_| Ok(None)).expect_err("too many");
+    assert_eq!((refusal.class, refusal.code.name()), (Class::System, "images"), "{refusal:?}");
+    let text = format!("{refusal:?}");
+    assert!(text.contains("[credential.licensed]") && !text.contains("DOCKER_AUTH_CONFIG"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(super::credentials(&container(names[0], &names[1..4]), site, |_| Ok(None)).is_ok());
 }

@@ -168,6 +168,7 @@ fn a_password_reaches_the_registry_alone_and_wrong_names_and_passwords_are_disti
             registry: registry.address.clone(),
             user: "ann".to_owned(),
             password: password.to_owned(),
+            site: None,
         }])
     };
     for (credentials, said) in [

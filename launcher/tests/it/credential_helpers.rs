@@ -105,6 +105,7 @@ fn what_a_helper_does_not_have_is_looked_for_among_the_jobs_own_passwords() {
         registry: registry.address.clone(),
         user: "ann".to_owned(),
         password: PASSWORD.to_owned(),
+        site: None,
     }]);
     assert_code(&world.prepare(), 0);
     // The helper's answer comes first, also where it is wrong.

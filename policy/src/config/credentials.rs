@@ -12,6 +12,8 @@ use std::path::PathBuf;
 
 /// Where `nunbirdctl credentials refresh` keeps what the programs have said: root has made it for the account that does.
 pub const CREDENTIALS_DIR: &str = "/var/lib/nunbird/credentials";
+/// The shortest that an answer is used, in seconds: the timer asks every ten minutes, and up to two later.
+const SHORTEST: u64 = 15 * 60;
 /// The longest that an answer is used, in seconds.
 const LONGEST: u64 = 90 * 24 * 3600;
 
@@ -30,6 +32,8 @@ pub struct SiteCredential {
     pub projects: Vec<Pattern>,
     /// The GitLab servers of these projects; all that the configuration has where it is empty.
     pub servers: Vec<String>,
+    /// Whether pipelines get it whose sources are another project's, or may be.
+    pub forks: bool,
     /// How long an answer of the program's is used, in seconds.
     pub max_age: u64,
     /// How long the program may take, in seconds.
@@ -86,6 +90,7 @@ pub static CREDENTIAL_KEYS: Table<SiteCredential> = Table {
         repositories: Vec::new(),
         projects: Vec::new(),
         servers: Vec::new(),
+        forks: false,
         max_age: 3600,
         timeout: 10,
     },
@@ -101,7 +106,10 @@ pub static CREDENTIAL_KEYS: Table<SiteCredential> = Table {
         Key::<SiteCredential>::new("servers",
             Form::Texts { get: |t| Some(t.servers.clone()), set: |t, at| t.servers = at.value.iter().map(|one| one.value.to_owned()).collect() },
             "names of the GitLab servers of these projects; required if there are several").or("the one that there is"),
-        Key::<SiteCredential>::new("max_age", form!(Seconds: max_age, 60, LONGEST), "how long an answer of the program is used"),
+        Key::<SiteCredential>::new("forks", form!(Flag: forks),
+            "jobs get it also where their sources are those of a fork, as in its merge request, or may be: whoever can open one can read it then"),
+        Key::<SiteCredential>::new("max_age", form!(Seconds: max_age, SHORTEST, LONGEST),
+            "how long an answer of the program is used; at least 15 minutes, because the timer asks every ten"),
         Key::<SiteCredential>::new("timeout", form!(Seconds: timeout, 1, 300), "how long the program may take"),
     ],
 };
@@ -115,10 +123,18 @@ pub(super) fn all(
     let mut credentials = BTreeMap::new();
     for (name, mut table) in root.named("credential") {
         check_name(&name);
-        if downscope == Downscope::None {
-            let help = "remove the table; users write a password into DOCKER_AUTH_CONFIG";
-            let what = "with `downscope = \"none\"` each job could read this password, whatever its project";
-            name.spot.find(what, help);
+        let unfit = match downscope {
+            Downscope::Setuid => None,
+            Downscope::None => {
+                Some("with `downscope = \"none\"` each job could read this password, whatever its project")
+            }
+            Downscope::Sudo => Some(
+                "with `downscope = \"sudo\"` the account that runs gitlab-runner would have to read this password, and nothing may but root and \
+                 the account that keeps it",
+            ),
+        };
+        if let Some(what) = unfit {
+            name.spot.find(what, "remove the table; users write a password into DOCKER_AUTH_CONFIG");
         }
         for (key, help) in [
             ("helper", "add `helper = \"/opt/site/bin/docker-credential-site\"`"),
@@ -210,7 +226,7 @@ mod tests {
     fn a_credential_is_for_the_projects_and_the_repositories_that_it_names() {
         let one = sound();
         assert_eq!((one.registry().as_str(), one.server().as_str()), ("r.example.org", "r.example.org"));
-        assert_eq!((one.max_age, one.timeout), (3600, 10));
+        assert_eq!((one.max_age, one.timeout, one.forks), (3600, 10, false));
         for (project, repository, expected) in [
             ("hpc/app", "r.example.org/licensed/matlab", true),
             ("hpc/app", "r.example.org/licensed/a/b", true),
@@ -254,7 +270,8 @@ mod tests {
             ("r.example.org/tools/one", "r.example.org/[a]", "10:46", "invalid pattern"),
             ("[\"hpc/*\"]", "[\"***\"]", "11:13", "invalid pattern"),
             ("[\"hpc/*\"]", "[\"hpc/*\"]\nservers = \"mian\"", "12:11", "unknown GitLab server"),
-            ("[\"hpc/*\"]", "[\"hpc/*\"]\nmax_age = \"1s\"", "12:11", "1m"),
+            ("[\"hpc/*\"]", "[\"hpc/*\"]\nmax_age = \"899s\"", "12:11", "15m"),
+            ("[\"hpc/*\"]", "[\"hpc/*\"]\nforks = 1", "12:9", "forks"),
             ("[\"hpc/*\"]", "[\"hpc/*\"]\nsecret = \"x\"", "12:1", "unknown key"),
         ] {
             let text = format!("{HEAD}{}", SOUND.replace(old, new));
@@ -268,7 +285,13 @@ mod tests {
         let wrong = read(&format!("{two}{SOUND}")).expect_err("two servers");
         assert!(wrong.contains("there are several GitLab servers"), "{wrong}");
         read(&format!("{two}{SOUND}servers = [\"b\"]\n")).expect("a policy");
-        let wrong = read(&format!("downscope = \"none\"\n{HEAD}{SOUND}")).expect_err("no accounts apart");
-        assert!(wrong.contains("each job could read this password"), "{wrong}");
+        for (downscope, why) in [
+            ("none", "each job could read this password"),
+            ("sudo", "the account that runs gitlab-runner would have to read this password"),
+        ] {
+            let wrong =
+                read(&format!("downscope = \"{downscope}\"\n{HEAD}{SOUND}")).expect_err("no place for it");
+            assert!(wrong.contains("c.toml:9:13") && wrong.contains(why), "{wrong}");
+        }
     }
 }

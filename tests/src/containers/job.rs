@@ -63,7 +63,7 @@ impl<'n> Job<'n> {
     /// Gives it a password for a registry.
     pub fn knows(&mut self, registry: &str, user: &str, password: &str) {
         let [registry, user, password] = [registry, user, password].map(str::to_owned);
-        self.handover.credentials = Credentials(vec![Credential { registry, user, password }]);
+        self.handover.credentials = Credentials(vec![Credential { registry, user, password, site: None }]);
     }
 
     /// Runs its `prepare` stage.

@@ -72,7 +72,7 @@ impl Bed {
         container.store = Some(self.store());
         job.handover.container = Some(container);
         let [registry, user, password] = [self.registry.host().as_str(), USER, PASSWORD].map(str::to_owned);
-        job.handover.credentials = Credentials(vec![Credential { registry, user, password }]);
+        job.handover.credentials = Credentials(vec![Credential { registry, user, password, site: None }]);
         job.prepare();
         job.handover.credentials = Credentials::default();
         job

@@ -7,7 +7,7 @@ use nunbird_tests::world::{Account, Finished};
 use nunbird_tests::{Exit, Job, Privilege, Session, StageOutcome, World, needs};
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -161,7 +161,7 @@ fn an_admitted_project_pulls_with_the_sites_password_and_no_other_gets_it(privil
     let prepared = prepare(&site, &mut session);
     assert!(prepared.succeeded(), "{}", prepared.log);
     let name = format!("{}/licensed/tools", site.registry.host());
-    let said = format!("pulling from {name} with the site's password `licensed`");
+    let said = format!("{name} may be pulled with the site's password `licensed`");
     assert!(prepared.log.contains(&said) && prepared.log.contains(site.digest.as_str()), "{}", prepared.log);
     assert!(!prepared.log.contains(PASSWORD), "{}", prepared.log);
     assert_eq!(site.leaks(), "");
@@ -199,9 +199,13 @@ fn an_answer_is_used_while_its_program_fails_until_it_is_too_old() {
     );
     let left = site.world.shell("root", "pgrep -u 991 -a sleep; :").stdout;
     assert_eq!(left, "");
-    site.helper("echo no such key >&2; exit 3\n");
+    site.helper("echo half-of-the-secret >&2; exit 3\n");
     let fails = site.refresh();
-    assert!(fails.stderr.contains("exit status: 3: no such key"), "{fails:?}");
+    let (said, shown) = (format!("{fails:?}"), fails.stderr.contains("it ended with exit status: 3"));
+    assert!(shown && !said.contains("half-of-the-secret"), "{said}");
+    site.helper("printf '{\"Username\":\"u\",\"Secret\":\"%05000d\"}' 0\n");
+    let long = site.refresh();
+    assert!(long.stderr.contains("have 5001 bytes, and the most are 4096"), "{long:?}");
     site.world.write_file(HELPER, "#!/bin/sh\n", "alice", 0o755);
     let of_alice = site.refresh();
     assert!(of_alice.stderr.contains("owned by uid 4101"), "{of_alice:?}");
@@ -268,6 +272,21 @@ fn check_finds_who_else_could_read_or_change_the_sites_password_and_explain_show
         chown(&directory, Some(owner), Some(group)).expect("an owner");
         finds(said);
     }
+    // The account is weaker than root, who reads what it has put there: nothing follows it or waits for it.
+    let kept = directory.join("kept");
+    fs::rename(&file, &kept).expect("renamed");
+    let made = site.world.shell("root", &format!("mkfifo -m 640 {DIRECTORY}/licensed.json"));
+    assert_eq!(made.exit, Exit::Code(0), "{made:?}");
+    chown(&file, Some(991), Some(0)).expect("an owner");
+    finds("licensed.json: not a regular file");
+    fs::remove_file(&file).expect("removed");
+    symlink("/dev/zero", &file).expect("a link");
+    finds("licensed.json: not a regular file");
+    fs::remove_file(&file).expect("removed");
+    fs::rename(&kept, &file).expect("renamed");
+    fs::write(directory.join("former.json"), "{}").expect("a file");
+    finds("former.json: no configuration has a [credential.NAME] for this password");
+    fs::remove_file(directory.join("former.json")).expect("removed");
     // What the runner's account owns is no password of the site's.
     chown(&directory, Some(4001), Some(0)).expect("an owner");
     chown(&file, Some(4001), Some(0)).expect("an owner");
@@ -295,4 +314,136 @@ fn check_finds_who_else_could_read_or_change_the_sites_password_and_explain_show
     let repository = format!("{}/licensed/tools", site.registry.host());
     assert!(shown.contains(&format!("the site's `licensed` for {repository}")), "{shown}");
     assert!(!shown.contains(PASSWORD) && !shown.contains(USER), "{shown}");
+}
+
+#[needs(root)]
+fn a_refused_password_is_the_sites_fault_and_a_forks_sources_get_none() {
+    let site = Site::new(Privilege::Setuid);
+    assert_eq!(site.refresh().exit, Exit::Code(0));
+    let refused = |job: Job<'_>, said: &str| {
+        let mut session = job.begin();
+        assert!(session.config().succeeded());
+        let prepared = prepare(&site, &mut session);
+        assert!(!prepared.succeeded() && prepared.log.contains(said), "{said}: {}", prepared.log);
+        assert!(!prepared.log.contains(PASSWORD), "{}", prepared.log);
+        assert_eq!(site.leaks(), "");
+        end(&site, session);
+        prepared
+    };
+    // Of a fork: the project that runs the job is admitted, and the sources are another's.
+    let of_fork = || site.job("hpc/app", "alice").claim("project_id", json!("77"));
+    let denied = refused(of_fork(), "the sources of this pipeline are a fork's");
+    assert_refused(&site.world, &denied, "images", "[credential.licensed]");
+    // Of an older server: a merge request, and nothing says whose sources it has.
+    let unknown = || {
+        let job = site.job("hpc/app", "alice").claim("pipeline_source", json!("merge_request_event"));
+        ["job_project_id", "job_project_path", "job_namespace_id", "job_namespace_path"]
+            .into_iter()
+            .fold(job, Job::without_claim)
+    };
+    refused(unknown(), "the sources of this pipeline may be a fork's");
+    site.world.reconfigure("max_age = \"1h\"\n", "max_age = \"1h\"\nforks = true\n");
+    for job in [of_fork(), unknown()] {
+        let mut session = job.begin();
+        assert!(session.config().succeeded());
+        let prepared = prepare(&site, &mut session);
+        assert!(prepared.succeeded(), "{}", prepared.log);
+        end(&site, session);
+    }
+
+    site.helper("printf '{\"Username\":\"nobody\",\"Secret\":\"withdrawn\"}\\n'\n");
+    assert_eq!(site.refresh().exit, Exit::Code(0));
+    let failed = refused(
+        site.job("hpc/app", "alice"),
+        "the registry refuses the site's password [credential.licensed]",
+    );
+    assert_eq!(failed.exit, Exit::Code(2), "{}", failed.log);
+    assert!(
+        !failed.log.contains("DOCKER_AUTH_CONFIG") && !failed.log.contains("withdrawn"),
+        "{}",
+        failed.log
+    );
+}
+
+#[needs(root)]
+fn refresh_asks_all_configurations_one_at_a_time_and_removes_what_has_no_table_any_more() {
+    let site = Site::new(Privilege::Setuid);
+    let directory = site.world.host_path(DIRECTORY);
+    let kept = || {
+        let mut names: Vec<String> = fs::read_dir(&directory)
+            .expect("a directory")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    let other = site.world.configuration().replace("[credential.licensed]", "[credential.more]");
+    site.world.write_file("/etc/nunbird/other.toml", &other, "root", 0o644);
+    site.world.write_file("/etc/nunbird/configurations", "/etc/nunbird/other.toml\n", "root", 0o644);
+    for name in ["former.json", "licensed.json.new"] {
+        fs::write(directory.join(name), "{}").expect("a file");
+    }
+    // Nothing of another configuration is lost by a refresh of one.
+    let config = site.world.paths().configuration.display().to_string();
+    let one = site.ctl(KEEPER, &["credentials", "refresh", "--configuration", &config]);
+    assert_eq!(one.exit, Exit::Code(0), "{one:?}");
+    assert_eq!(kept(), ["former.json", "licensed.json"]);
+    // The oldest first; `more` has none yet.
+    let all = site.refresh();
+    assert_eq!(all.exit, Exit::Code(0), "{all:?}");
+    assert_eq!(kept(), ["licensed.json", "more.json"]);
+    let order = [all.stdout.find("more: stored"), all.stdout.find("licensed: stored")];
+    assert!(
+        order[0].is_some() && order[0] < order[1] && all.stdout.contains("former.json: removed"),
+        "{all:?}"
+    );
+    assert!(!site.check().contains("[credential]"), "{}", site.check());
+
+    // A configuration that cannot be read may have the table.
+    site.world.write_file("/etc/nunbird/other.toml", "rubbish", "root", 0o644);
+    let broken = site.refresh();
+    assert!(broken.exit == Exit::Code(1) && broken.stderr.contains("other.toml"), "{broken:?}");
+    assert_eq!(kept(), ["licensed.json", "more.json"]);
+    let other =
+        other.replace("[credential.more]", "[credential.licensed]").replace(HELPER, "/opt/site/bin/two");
+    site.world.write_file("/etc/nunbird/other.toml", &other, "root", 0o644);
+    let clash = site.refresh();
+    assert!(
+        clash.exit == Exit::Code(1) && clash.stderr.contains("both would keep its password in one file"),
+        "{clash:?}"
+    );
+    site.world.write_file("/etc/nunbird/other.toml", &other, "alice", 0o644);
+    let of_alice = site.refresh();
+    assert!(of_alice.exit == Exit::Code(1) && of_alice.stderr.contains("other.toml"), "{of_alice:?}");
+    fs::remove_file(site.world.host_path("/etc/nunbird/configurations")).expect("removed");
+
+    // Two at once would write one draft.
+    let lock = fs::File::open(&directory).expect("a directory");
+    lock.lock().expect("a lock");
+    let second = site.refresh();
+    assert!(
+        second.exit == Exit::Code(1) && second.stderr.contains("another refresh is running"),
+        "{second:?}"
+    );
+    drop(lock);
+    let set =
+        "export SECRET_OF_THE_SESSION=1 LANG=C.UTF-8; exec /opt/nunbird/bin/nunbirdctl credentials refresh";
+    site.helper("env >/tmp/environment; echo 'credentials not found in native keychain'; exit 1\n");
+    let none = site.world.shell(KEEPER, set);
+    assert!(none.exit == Exit::Code(1) && none.stderr.contains("it has none, and none is kept"), "{none:?}");
+    assert_eq!(kept(), [""; 0], "an explicit `none` removes the answer before it, and `more` has no table");
+    let environment = fs::read_to_string(site.world.host_path("/tmp/environment")).expect("its note");
+    let mut names: Vec<&str> = environment.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    names.retain(|name| !["PWD", "OLDPWD", "SHLVL", "_"].contains(name));
+    names.sort_unstable();
+    assert!(names.contains(&"LANG") && names.contains(&"PATH"), "{environment}");
+    assert!(names.iter().all(|name| ["HOME", "LANG", "PATH"].contains(name)), "{environment}");
+
+    // The last table is gone.
+    fs::write(directory.join("licensed.json"), "{}").expect("a file");
+    let text = site.world.configuration();
+    site.world.configure(&text[..text.find("[credential.licensed]").expect("a table")]);
+    assert!(site.check().contains("licensed.json: no configuration has"), "{}", site.check());
+    let last = site.refresh();
+    assert_eq!((last.exit.clone(), kept()), (Exit::Code(0), Vec::<String>::new()), "{last:?}");
 }
