@@ -445,5 +445,5 @@ fn refresh_asks_all_configurations_one_at_a_time_and_removes_what_has_no_table_a
     site.world.configure(&text[..text.find("[credential.licensed]").expect("a table")]);
     assert!(site.check().contains("licensed.json: no configuration has"), "{}", site.check());
     let last = site.refresh();
-    assert_eq!((last.exit.clone(), kept()), (Exit::Code(0), Vec::<String>::new()), "{last:?}");
+    assert_eq!((last.exit, kept()), (Exit::Code(0), Vec::<String>::new()), "{last:?}");
 }
