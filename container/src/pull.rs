@@ -13,7 +13,7 @@ use crate::own;
 use crate::partial::Partial;
 use crate::resolved::{Resolved, tcp_ports};
 use crate::stage::lacks;
-use crate::trouble::{Cause, Failure, Password};
+use crate::trouble::{Cause, Failure, Password, takes_no_token};
 use crate::words::{Lists, Values};
 use nix::fcntl::{Flock, FlockArg};
 use nunbird_handover::{Container, Credential, Credentials, Handover, Image, PullPolicy, Untrusted};
@@ -490,20 +490,6 @@ impl Puller<'_> {
     }
 }
 
-/// Of a user name [`Credential::TOKEN`], for an engine that has a login of a user name and a password alone.
-fn takes_no_token(image: &str, engine: &str, credential: &Credential) -> Failure {
-    match &credential.site {
-        Some(name) => Failure::System(StageError::sentence(&format!(
-            "cannot pull the image {image}: the site's [credential.{name}] is an identity token, and {engine} takes none; report it to the \
-             administrators: its program has to give a user name and a password for this engine"
-        ))),
-        None => Failure::Job(StageError::sentence(&format!(
-            "cannot pull the image {image}: for its registry the job has an identity token, and {engine} takes none; use a user name and a \
-             password in DOCKER_AUTH_CONFIG"
-        ))),
-    }
-}
-
 /// How many layers an image has, by what its pull has printed until now. One that is printed again is another attempt's, but not for ever.
 fn count(layers: &Pattern, printed: &str) -> usize {
     if !layers.0.capture_names().flatten().any(|name| name == LAYER) {
@@ -579,11 +565,10 @@ pub(crate) fn kept(directory: &Path) -> Option<Resolved> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST_LAYERS, count, takes_no_token};
+    use super::{MOST_LAYERS, count};
     use crate::description::Description;
     use crate::description::podman;
-    use crate::trouble::Failure;
-    use nunbird_handover::{Credential, Engine};
+    use nunbird_handover::Engine;
 
     #[test]
     fn layers_are_counted_or_stated_by_what_a_pull_prints() {
@@ -602,28 +587,6 @@ mod tests {
         assert_eq!(
             count(&layers, "manifest: downloading: 100%\nlayer 1/10000: 2c632cf: downloading: 0%\n"),
             10_000
-        );
-    }
-
-    #[test]
-    fn an_identity_token_of_the_sites_for_an_engine_that_takes_none_is_no_fault_of_the_job() {
-        let mut one = Credential {
-            registry: "r.example.org/a".to_owned(),
-            user: Credential::TOKEN.to_owned(),
-            password: "hunter2".to_owned(),
-            site: Some("licensed".to_owned()),
-        };
-        let failure = takes_no_token("r.example.org/a:1", "Apptainer", &one);
-        assert!(
-            matches!(&failure, Failure::System(error) if error.to_string().contains("[credential.licensed]")),
-            "{failure:?}"
-        );
-        assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
-        one.site = None;
-        let failure = takes_no_token("r.example.org/a:1", "Apptainer", &one);
-        assert!(
-            matches!(&failure, Failure::Job(error) if error.to_string().contains("DOCKER_AUTH_CONFIG")),
-            "{failure:?}"
         );
     }
 }

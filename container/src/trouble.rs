@@ -168,11 +168,25 @@ impl Cause {
     }
 }
 
+/// Of a user name [`Credential::TOKEN`], for an engine that has a login of a user name and a password alone.
+pub(crate) fn takes_no_token(image: &str, engine: &str, credential: &Credential) -> Failure {
+    match &credential.site {
+        Some(name) => Failure::System(StageError::sentence(&format!(
+            "cannot pull the image {image}: the site's [credential.{name}] is an identity token, and {engine} takes none; report it to the \
+             administrators: its program has to give a user name and a password for this engine"
+        ))),
+        None => Failure::Job(StageError::sentence(&format!(
+            "cannot pull the image {image}: for its registry the job has an identity token, and {engine} takes none; use a user name and a \
+             password in DOCKER_AUTH_CONFIG"
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Cause, Failure, Password, printable};
+    use super::{Cause, Failure, Password, printable, takes_no_token};
     use crate::description::{Description, podman};
-    use nunbird_handover::Engine;
+    use nunbird_handover::{Credential, Engine};
 
     #[test]
     fn what_podman_prints_is_distinguished() {
@@ -325,5 +339,27 @@ mod tests {
             let (Failure::Job(error) | Failure::System(error)) = failure else { panic!("cancelled") };
             assert!(!error.to_string().contains('\u{1b}') && error.to_string().contains("a:1"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_identity_token_of_the_sites_for_an_engine_that_takes_none_is_no_fault_of_the_job() {
+        let mut one = Credential {
+            registry: "r.example.org/a".to_owned(),
+            user: Credential::TOKEN.to_owned(),
+            password: "hunter2".to_owned(),
+            site: Some("licensed".to_owned()),
+        };
+        let failure = takes_no_token("r.example.org/a:1", "Apptainer", &one);
+        assert!(
+            matches!(&failure, Failure::System(error) if error.to_string().contains("[credential.licensed]")),
+            "{failure:?}"
+        );
+        assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
+        one.site = None;
+        let failure = takes_no_token("r.example.org/a:1", "Apptainer", &one);
+        assert!(
+            matches!(&failure, Failure::Job(error) if error.to_string().contains("DOCKER_AUTH_CONFIG")),
+            "{failure:?}"
+        );
     }
 }
