@@ -286,21 +286,23 @@ impl<'c, 'i> Serving<'c, 'i> {
                 Ok(found) => found,
                 Err(e) => return Ok(Err(format!("{}: {e}", path.display()))),
             };
-            // What is missing has a sentence of its own.
-            if let (Some(above), Some(file)) = (above, file) {
-                let ids = Caller { uid: above.uid(), gid: above.gid() };
-                let may = match above.uid() {
-                    uid if of_site && uid >= self.floor()?.min_uid() => {
+            let may = match (above, file) {
+                (Some(above), _) if of_site => match above.uid() {
+                    uid if uid >= self.floor()?.min_uid() => {
                         Err(format!("belongs to uid {uid}, which may be a user's"))
                     }
-                    _ if of_site => Ok(()),
+                    _ => Ok(()),
+                },
+                (Some(above), Some(file)) => match above.uid() {
                     0 if self.may_show(&path, file.mode()) => Ok(()),
                     0 => Err(closed(&path, file.mode())),
-                    _ => self.floor()?.may_fetch(ids, here.0, &here),
-                };
-                if let Err(why) = may {
-                    return Ok(Err(format!("{}: {why}", directory.display())));
-                }
+                    uid => self.floor()?.may_fetch(Caller { uid, gid: above.gid() }, here.0, &here),
+                },
+                // What is missing has a sentence of its own.
+                _ => Ok(()),
+            };
+            if let Err(why) = may {
+                return Ok(Err(format!("{}: {why}", directory.display())));
             }
         }
         Ok(here.keys_file(directory, name))

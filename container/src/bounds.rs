@@ -9,6 +9,7 @@
 use crate::call::Called;
 use crate::copies::{Cache, Copy, size, touch};
 use crate::images::StoredImage;
+use crate::own;
 use crate::partial::{a_while, remove_leftovers, unique};
 use crate::pull::{Puller, said};
 use crate::removal;
@@ -71,7 +72,10 @@ pub(crate) fn apply(puller: &Puller<'_>, image: &Resolved, saved: Option<&SavedI
     // One for all that is removed here.
     let end = a_while();
     let known = if puller.description.has_store() {
-        remove_leftovers(&save::directory(puller.container), end);
+        let directory = save::directory(puller.container);
+        if own::check(&directory).is_ok() {
+            remove_leftovers(&directory, end);
+        }
         remove_leftovers(puller.place, end);
         stored(puller, image, saved)
     } else {

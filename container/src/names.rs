@@ -122,6 +122,17 @@ impl ImageName {
         }
     }
 
+    /// What an engine has printed, without this name in it: `denied:1` may be an image and its tag.
+    pub(crate) fn masked(&self, printed: &str) -> String {
+        let masked = printed.replace(&self.full(), "IMAGE");
+        match self {
+            ImageName::Registry(name) => masked
+                .replace(&format!("{}/{}", name.registry, name.repository), "IMAGE")
+                .replace(&format!("manifest {} ", name.tag.as_deref().unwrap_or_default()), "manifest TAG "),
+            _ => masked,
+        }
+    }
+
     /// The digest, where the name has one.
     pub fn digest(&self) -> Option<&str> {
         match self {

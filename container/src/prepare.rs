@@ -395,7 +395,7 @@ fn fetch_of_runner(bench: &Bench<'_>, say: &dyn Fn(&str)) -> Result<(), Failure>
                 Failure::System(StageError::sentence(&text))
             };
             match &failure {
-                Failure::Job(error) | Failure::System(error) => of_site(error),
+                Failure::Job(error) | Failure::System(error) | Failure::Refused(error) => of_site(error),
                 Failure::Cancelled => Failure::Cancelled,
             }
         })?;

@@ -94,7 +94,8 @@ impl Puller<'_> {
                 Err(failed) => {
                     // A registry that refuses the job refuses it the copy, too, which another job may have pulled with
                     // a password of its own.
-                    if matches!(failed, Failure::Job(_)) && *policy != PullPolicy::Never {
+                    if matches!(failed, Failure::Job(_) | Failure::Refused(_)) && *policy != PullPolicy::Never
+                    {
                         return Err(failed);
                     }
                     let (Failure::Job(error) | Failure::System(error)) = &failed else { return Err(failed) };
@@ -340,7 +341,7 @@ impl Puller<'_> {
             };
             if !output.status.is_some_and(|status| status.success()) {
                 let said = format!("{}\n{}", output.out, output.err);
-                let cause = Cause::of(pull, &said);
+                let cause = Cause::of(pull, &self.name.masked(&said));
                 let more = match (cause, &self.image.platform) {
                     (Cause::Other, _) => lacks(self.outer),
                     (Cause::WrongPlatform, Some(platform)) => {

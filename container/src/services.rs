@@ -78,6 +78,7 @@ pub(crate) fn of_service(failure: Failure, label: &str) -> Failure {
     match failure {
         Failure::Job(error) => Failure::Job(named(&error)),
         Failure::System(error) => Failure::System(named(&error)),
+        Failure::Refused(error) => Failure::Refused(named(&error)),
         Failure::Cancelled => Failure::Cancelled,
     }
 }

@@ -304,7 +304,10 @@ fn forget_images(handover: &Handover, container: &Container) -> Result<(), Stage
     } else if description.has_store() {
         // What is being pulled now is locked, and stays.
         let end = a_while();
-        remove_leftovers(&save::directory(container), end);
+        let saved = save::directory(container);
+        if own::check(&saved).is_ok() {
+            remove_leftovers(&saved, end);
+        }
         for place in STORES {
             let place = store(container, handover.account.uid).join(place);
             Cache(&place).release(&name);

@@ -14,6 +14,8 @@ pub enum Failure {
     Job(StageError),
     /// The host's or the registry's.
     System(StageError),
+    /// The site's password is refused: the host's failure, and a copy that is here is refused to the job as well.
+    Refused(StageError),
     /// The job was cancelled.
     Cancelled,
 }
@@ -31,7 +33,7 @@ impl Failure {
     /// The message of a system failure.
     pub fn report(self, print: impl Fn(&str)) -> Result<StageResult, StageError> {
         match self {
-            Failure::System(error) => Err(error),
+            Failure::System(error) | Failure::Refused(error) => Err(error),
             Failure::Job(error) => {
                 print(&error.to_string());
                 Ok(StageResult::BuildFailure)
@@ -114,11 +116,11 @@ impl Cause {
     pub(crate) fn failure(self, image: &str, output: &str, more: &str, password: Password<'_>) -> Failure {
         if let (Cause::Unauthorized, Password::OfSite(name)) = (self, password) {
             let text = format!(
-                "cannot pull the image {image}: the registry refuses the site's password [credential.{name}] ({}); report it to the \
-                 administrators, who can have it replaced",
+                "cannot pull the image {image}: the registry refuses the site's password [credential.{name}], or has no such image ({}); check \
+                 the image's name, and if that is right, report it to the administrators, who can have the password replaced",
                 lines(output)
             );
-            return Failure::System(StageError::sentence(&text));
+            return Failure::Refused(StageError::sentence(&text));
         }
         let (cause, help) = match self {
             Cause::Unauthorized if password != Password::None => (
@@ -171,7 +173,7 @@ impl Cause {
 /// Of a user name [`Credential::TOKEN`], for an engine that has a login of a user name and a password alone.
 pub(crate) fn takes_no_token(image: &str, engine: &str, credential: &Credential) -> Failure {
     match &credential.site {
-        Some(name) => Failure::System(StageError::sentence(&format!(
+        Some(name) => Failure::Refused(StageError::sentence(&format!(
             "cannot pull the image {image}: the site's [credential.{name}] is an identity token, and {engine} takes none; report it to the \
              administrators: its program has to give a user name and a password for this engine"
         ))),
@@ -186,6 +188,7 @@ pub(crate) fn takes_no_token(image: &str, engine: &str, credential: &Credential)
 mod tests {
     use super::{Cause, Failure, Password, printable, takes_no_token};
     use crate::description::{Description, podman};
+    use crate::names::ImageName;
     use nunbird_handover::{Credential, Engine};
 
     #[test]
@@ -300,10 +303,21 @@ mod tests {
     }
 
     #[test]
+    fn words_in_the_name_of_an_image_are_no_cause() {
+        let podman = podman();
+        let name = ImageName::parse("r.example.org/licensed/denied:1", &podman.images).expect("a name");
+        let pull = podman.pull.expect("a verb");
+        let printed = "Error: initializing source docker://r.example.org/licensed/denied:1: reading manifest 1 in \
+                       r.example.org/licensed/denied: manifest unknown";
+        assert_eq!(Cause::of(&pull, &name.masked(printed)), Cause::Absent);
+        assert_eq!(Cause::of(&pull, &name.masked("denied: requested access")), Cause::Unauthorized);
+    }
+
+    #[test]
     fn a_registry_that_refuses_the_sites_password_is_no_fault_of_the_job_and_the_message_names_it() {
         let failure =
             Cause::Unauthorized.failure("r.example.org/a:1", "denied", "", Password::OfSite("licensed"));
-        let Failure::System(error) = failure else { panic!("{failure:?}") };
+        let Failure::Refused(error) = failure else { panic!("{failure:?}") };
         let text = error.to_string();
         assert!(text.contains("[credential.licensed]") && text.contains("r.example.org/a:1"), "{text}");
         assert!(!text.contains("DOCKER_AUTH_CONFIG"), "{text}");
@@ -351,7 +365,7 @@ mod tests {
         };
         let failure = takes_no_token("r.example.org/a:1", "Apptainer", &one);
         assert!(
-            matches!(&failure, Failure::System(error) if error.to_string().contains("[credential.licensed]")),
+            matches!(&failure, Failure::Refused(error) if error.to_string().contains("[credential.licensed]")),
             "{failure:?}"
         );
         assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");

@@ -37,7 +37,12 @@ pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>
 fn without_table(policy: &Policy, findings: &mut Vec<Finding>) {
     let Ok(entries) = std::fs::read_dir(CREDENTIALS_DIR) else { return };
     let mut known: BTreeSet<String> = policy.credentials.values().map(file_name).collect();
-    for path in files::configurations(Path::new(DEFAULT_CONFIGURATION)) {
+    let all = match files::configurations(Path::new(DEFAULT_CONFIGURATION)) {
+        Ok(all) => all,
+        // A finding of its own says so.
+        Err(_) => return,
+    };
+    for path in all {
         match files::read(&path, Format::Text) {
             Ok(read) => known.extend(read.policy.credentials.values().map(file_name)),
             Err(_) if path.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) => {}
@@ -91,8 +96,11 @@ fn directory(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) -> Opti
             "belongs to the account that keeps the signing keys, which its programs could replace".to_owned(),
         );
     }
-    if policy.accounts.min_uid <= uid {
-        let min = policy.accounts.min_uid;
+    // What nunbird-auth compares with; a floor that cannot be read has a finding of its own.
+    if let Ok(floor) = crate::floor_facts::floor()
+        && uid >= floor.min_uid()
+    {
+        let min = floor.min_uid();
         find(format!("belongs to uid {uid}, which is an account that jobs may have (min_uid {min})"));
     }
     Some(uid)

@@ -13,7 +13,7 @@ use nunbird_container::credential_helper::{Answer, NoAnswer, answer};
 use nunbird_files::trusted::open_trusted;
 use nunbird_handover::Untrusted;
 use nunbird_judge::site_credentials::{CREDENTIAL_VERSION, StoredCredential, file_name, too_long};
-use nunbird_policy::{CREDENTIALS_DIR, DEFAULT_CONFIGURATION, SiteCredential};
+use nunbird_policy::{CONFIGURATIONS, CREDENTIALS_DIR, DEFAULT_CONFIGURATION, SiteCredential};
 use nunbird_stage::signals::Signals;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,7 +96,11 @@ pub(crate) fn run(options: &Credentials, format: Format) -> Result<u8, CtlError>
 /// As `nunbird-keys refresh`: the default configuration, and those that root has listed.
 fn of_all(format: Format) -> Result<Wanted, CtlError> {
     let mut wanted = Wanted::default();
-    let all = files::configurations(Path::new(DEFAULT_CONFIGURATION));
+    let all = files::configurations(Path::new(DEFAULT_CONFIGURATION))?;
+    if all.len() > 1 {
+        // As nunbird-auth, which takes no list that others could have written.
+        open_trusted(Path::new(CONFIGURATIONS), &[0]).map_err(|e| CtlError::new(e.to_string()))?;
+    }
     if let [only] = all.as_slice() {
         return Ok(Wanted { tables: files::read(only, format)?.policy.credentials, ..wanted });
     }
@@ -280,6 +284,7 @@ fn store(directory: &Path, of: &SiteCredential, mut answer: Answer) -> Result<()
     let fetched_at = nunbird_sys::clock::now().map_err(|e| e.to_string())?;
     let stored = StoredCredential {
         version: CREDENTIAL_VERSION,
+        helper: of.helper.clone(),
         registry: of.registry(),
         user: take(&mut answer.user),
         secret: take(&mut answer.secret),

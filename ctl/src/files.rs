@@ -53,8 +53,16 @@ fn source(path: &Path) -> Result<SourceFile, CtlError> {
 }
 
 /// The configuration, and those that root lists for other runners (`/etc/nunbird/configurations`).
-pub(crate) fn configurations(first: &Path) -> Vec<PathBuf> {
-    let list = std::fs::read_to_string(CONFIGURATIONS).unwrap_or_default();
+///
+/// # Errors
+/// Where there is a list that cannot be read: what it names would seem to be no configuration.
+pub(crate) fn configurations(first: &Path) -> Result<Vec<PathBuf>, CtlError> {
+    let path = Path::new(CONFIGURATIONS);
+    let list = match regular(path).and_then(|bytes| String::from_utf8(bytes).map_err(std::io::Error::other)) {
+        Ok(list) => list,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(e) => return Err(CtlError::new(format!("{CONFIGURATIONS}: {e}"))),
+    };
     let lines = list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut all = vec![first.to_path_buf()];
     for line in lines {
@@ -63,7 +71,7 @@ pub(crate) fn configurations(first: &Path) -> Vec<PathBuf> {
             all.push(file.to_path_buf());
         }
     }
-    all
+    Ok(all)
 }
 
 /// As findings name a file.
@@ -87,6 +95,11 @@ const MAX_OF_OTHERS: u64 = 1 << 20;
 /// A whole file that others may have written: regular, and bounded, so that neither a pipe nor a device in its place holds up or fills
 /// the process that reads it.
 pub(crate) fn regular(path: &Path) -> std::io::Result<Vec<u8>> {
+    at_most(path, MAX_TEXT)
+}
+
+/// As [`regular`], of at most so many bytes.
+pub(crate) fn at_most(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
     let file = std::fs::File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     let meta = file.metadata()?;
     if meta.is_dir() {
@@ -95,7 +108,7 @@ pub(crate) fn regular(path: &Path) -> std::io::Result<Vec<u8>> {
     if !meta.is_file() {
         return Err(std::io::Error::other("not a regular file; `-` reads standard input"));
     }
-    bounded(file)
+    bounded(file, most)
 }
 
 /// A whole file in a directory of an account that has less rights than root: what it puts there is no reason to follow a link, to wait for the
@@ -106,18 +119,13 @@ pub(crate) fn of_others(path: &Path) -> std::io::Result<Vec<u8>> {
     if !file.metadata()?.is_file() {
         return Err(std::io::Error::other("not a regular file"));
     }
-    let mut bytes = Vec::new();
-    file.take(MAX_OF_OTHERS + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_OF_OTHERS) {
-        return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge));
-    }
-    Ok(bytes)
+    bounded(file, MAX_OF_OTHERS)
 }
 
-fn bounded(source: impl Read) -> std::io::Result<Vec<u8>> {
+fn bounded(source: impl Read, most: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    source.take(MAX_TEXT + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_TEXT) {
+    source.take(most + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > most) {
         return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge));
     }
     Ok(bytes)
@@ -126,8 +134,8 @@ fn bounded(source: impl Read) -> std::io::Result<Vec<u8>> {
 /// The text of a file, or of standard input for `-`; the error names the line that is not UTF-8.
 pub(crate) fn text(path: &Path) -> Result<String, CtlError> {
     let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", named(path).display()));
-    let bytes =
-        if path == Path::new(DASH) { bounded(std::io::stdin()) } else { regular(path) }.map_err(failed)?;
+    let bytes = if path == Path::new(DASH) { bounded(std::io::stdin(), MAX_TEXT) } else { regular(path) }
+        .map_err(failed)?;
     let path = named(path);
     String::from_utf8(bytes).map_err(|e| {
         let valid = e.utf8_error().valid_up_to();

@@ -3,21 +3,32 @@
 use crate::finding::Finding;
 use nunbird_accounts::users;
 use nunbird_files::foreign::Caller;
+use nunbird_host::refusal::Refusal;
 use nunbird_host::{Floor, Here, Rights};
 use nunbird_policy::{Downscope, Policy, own_directory};
 use std::path::Path;
 
 pub(crate) const FILE: &str = "/etc/nunbird/floor";
 
+/// As `nunbird-auth` with privilege reads it.
+///
+/// # Errors
+/// The refusal of every job.
+pub(crate) fn floor() -> Result<Floor, Refusal> {
+    Floor::read(rights())
+}
+
+fn rights() -> Rights {
+    let own = Caller { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
+    Rights { privileged: true, can_change_user: false, keeper: own, caller: own, reads_shadow: false }
+}
+
 /// Compares the two.
 pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     if policy.downscope != Downscope::Setuid {
         return;
     }
-    let own = Caller { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
-    let rights =
-        Rights { privileged: true, can_change_user: false, keeper: own, caller: own, reads_shadow: false };
-    let floor = match Floor::read(rights) {
+    let floor = match floor() {
         Ok(floor) => floor,
         Err(refusal) => {
             let message = format!("{}: every job is denied", refusal.detail);
@@ -54,7 +65,7 @@ pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     }
     if let Some(validation) = &policy.validation
         && let Ok(Some(account)) = users::by_name(&validation.user)
-        && !floor.may_validate(&account, rights, &Here(rights))
+        && !floor.may_validate(&account, rights(), &Here(rights()))
     {
         let user = &validation.user;
         let message = format!("validation.user `{user}` is a system account, so every job is denied");

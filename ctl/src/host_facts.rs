@@ -15,9 +15,12 @@ use nunbird_policy::{
     Syslog, Validation, check,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// The longest validation program that `nunbird-validate` takes, in bytes.
+const MAX_PROGRAM: u64 = 16 << 20;
 /// The directory of job records.
 pub(crate) const JOBS: &str = "/var/lib/nunbird/jobs";
 
@@ -107,7 +110,15 @@ fn listed(file: &Path, findings: &mut Vec<Finding>) {
     if file == Path::new(DEFAULT_CONFIGURATION) {
         return;
     }
-    let list = std::fs::read_to_string(CONFIGURATIONS).unwrap_or_default();
+    let list = match std::fs::read_to_string(CONFIGURATIONS) {
+        Ok(list) => list,
+        Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+        Err(e) => {
+            let help = "make it a text of UTF-8 that every account can read";
+            findings.push(Finding::unseen("not-listed", Path::new(CONFIGURATIONS), &e, help));
+            return;
+        }
+    };
     if !list.lines().any(|line| nunbird_policy::listed(line).0 == file) {
         let message = format!(
             "{} is not listed in {CONFIGURATIONS}, so only a root runner can name it",
@@ -241,11 +252,22 @@ fn validation_program(validation: &Validation, owners: &[u32], findings: &mut Ve
     trusted(&validation.script, "validation", owners, findings);
     let shown = validation.script.display();
     let mut error = |what: String, help: &str| findings.push(Finding::error("validation", what, help));
-    if let (Some(wanted), Ok(bytes)) = (&validation.sha256, crate::files::regular(&validation.script)) {
-        let found: String = digest(&SHA256, &bytes).as_ref().iter().map(|b| format!("{b:02x}")).collect();
-        if *wanted != found {
-            let what = format!("{shown}: its SHA-256 is {found}, so every job is denied");
-            error(what, "inspect the program, then set validation.sha256");
+    if let Some(wanted) = &validation.sha256 {
+        match crate::files::at_most(&validation.script, MAX_PROGRAM) {
+            Ok(bytes) => {
+                let found: String =
+                    digest(&SHA256, &bytes).as_ref().iter().map(|b| format!("{b:02x}")).collect();
+                if *wanted != found {
+                    let what = format!("{shown}: its SHA-256 is {found}, so every job is denied");
+                    error(what, "inspect the program, then set validation.sha256");
+                }
+            }
+            // That it is missing, or may not be seen, is said above.
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {}
+            Err(e) => error(
+                format!("{shown}: its SHA-256 is unknown: {e}"),
+                "replace it by a regular file of at most 16 MiB",
+            ),
         }
     }
     if validation.script.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 == 0) {

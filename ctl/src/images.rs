@@ -276,7 +276,7 @@ fn signals() -> Result<Signals, CtlError> {
 
 fn words(failure: Failure) -> CtlError {
     match failure {
-        Failure::Job(error) | Failure::System(error) => CtlError::new(
+        Failure::Job(error) | Failure::System(error) | Failure::Refused(error) => CtlError::new(
             error
                 .to_string()
                 .replace(" into .gitlab-ci.yml", " instead")

@@ -41,6 +41,14 @@ fn base(key: &str) -> Text {
     if key.starts_with("validation") {
         text.push(table("[validation]", &[("script", "\"/etc/v\""), ("user", "\"nunbird\"")]));
     }
+    if key.starts_with("credential") {
+        let keys = [
+            ("helper", "\"/opt/helper\""),
+            ("repositories", "[\"r.example.org/**\"]"),
+            ("projects", "[\"hpc/app\"]"),
+        ];
+        text.push(table("[credential.one]", &keys));
+    }
     if key.ends_with(".limit_setuid") || key.ends_with(".block_tty_injection") {
         text.push(table("[job]", &[("no_new_privileges", "true")]));
     }
@@ -117,7 +125,10 @@ pub(crate) fn with(key: &str, value: Option<&str>) -> String {
 }
 
 /// Values of every type, of which each key accepts at least two.
-const VALUES: [&str; 70] = [
+const VALUES: [&str; 73] = [
+    "[\"r.example.org/a/**\"]",
+    "[\"r.example.org/b/**\"]",
+    "[\"main\"]",
     "\"main\"",
     "true",
     "false",

@@ -1,8 +1,8 @@
 //! The open files that count what a group's processes use.
 //!
 //! They are opened by `nunbird-limits` and read by it, and by the shepherd, which has no privilege and whose user must not be able to make
-//! it wait: a file that is on no control group file system is none of these, but for the event of version 1. What is in them `nunbird-gauges`
-//! understands, in `nunbird-limits` and `nunbird-decide`.
+//! it wait: a file that is on no control group file system is none of these, but for the event of version 1. What is in them
+//! `nunbird-decide` alone understands, by `nunbird-gauges`.
 
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, fstatfs};
 use nunbird_sys::answer;

@@ -9,12 +9,13 @@ use nunbird_handover::{Credential, Identity, Untrusted};
 use nunbird_policy::{CREDENTIALS_DIR, Policy, SiteCredential, duration_text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::{Zeroize, Zeroizing};
 
 /// The layout of the files.
 pub const CREDENTIAL_VERSION: u32 = 1;
-/// Bytes that the user name and the password may have together: they fit into the message of a job beside what the job brings, many times over.
+/// Bytes that the user name and the password may have together: one of each of five repositories fits
+/// into the message of a job, whatever else is in it.
 pub const LONGEST: usize = 4 << 10;
 /// What the errors of keys files end with.
 const OF_KEYS: &str = "; run `nunbird-keys refresh`";
@@ -25,6 +26,8 @@ const OF_KEYS: &str = "; run `nunbird-keys refresh`";
 pub struct StoredCredential {
     /// Always [`CREDENTIAL_VERSION`].
     pub version: u32,
+    /// The site's program that gave it.
+    pub helper: PathBuf,
     /// For which registry it is.
     pub registry: String,
     /// The user name, or [`Credential::TOKEN`].
@@ -66,6 +69,10 @@ impl StoredCredential {
     pub fn unusable(&self, of: &SiteCredential, now: u64) -> Option<String> {
         if self.registry != of.registry() {
             return Some(format!("it is for the registry {}", Untrusted(&self.registry)));
+        }
+        // Another configuration may have a table of this name.
+        if self.helper != of.helper {
+            return Some(format!("it was given by {}", Untrusted(&self.helper.display().to_string())));
         }
         if let Some(why) = too_long(&self.user, &self.secret) {
             return Some(why);
@@ -125,7 +132,7 @@ pub fn of_site(
         let message =
             format!("{sources}, and such jobs do not get the site's password for {}", Untrusted(repository));
         let detail = format!("[credential.{}] at {}: {why}, and `forks` is not set", of.name, of.place);
-        let help = "run the job in a pipeline of a branch of the project itself, not of a merge request, or use another image";
+        let help = "run the job in a pipeline of a branch of the project itself, not of a merge request and not started by another pipeline, or use another image";
         return Err(Refusal::denied(Code::Images, message, detail).help(help));
     }
     let missing = |why: &str| {
@@ -164,7 +171,7 @@ mod tests {
 
     fn stored(more: &[(&str, &str)]) -> String {
         let text = format!(
-            r#"{{"version":1,"registry":"r.example.org","user":"site","secret":"hunter2","fetched_at":{}}}"#,
+            r#"{{"version":1,"helper":"/opt/site/bin/helper","registry":"r.example.org","user":"site","secret":"hunter2","fetched_at":{}}}"#,
             NOW - 60
         );
         more.iter().fold(text, |text, (old, new)| text.replace(old, new))
@@ -223,6 +230,10 @@ mod tests {
             (Ok(stored(&[(":1799999940", ":1799996400")])), "gave it 1h ago, and `max_age` is 1h"),
             (Ok(stored(&[(":1799999940", ":1900000000")])), "a time that is still to come"),
             (Ok(stored(&[("r.example.org", "s.example.org")])), "it is for the registry s.example.org"),
+            (
+                Ok(stored(&[("/opt/site/bin/helper", "/opt/other/helper")])),
+                "it was given by /opt/other/helper",
+            ),
             (Ok(stored(&[("hunter2", &"hunter2".repeat(600))])), "have 4204 bytes, and the most are 4096"),
             (Ok(stored(&[("\"version\":1", "\"version\":2")])), "written in format 2"),
             (Ok(stored(&[("\"user\"", "\"uzer\"")])), "not a file of a credential"),

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     let timeouts = nunbird::Timeouts {
         grace: Duration::from_millis(1500),
         repeat: Duration::from_millis(300),
-        abandon: Duration::from_secs(2),
+        abandon: Duration::from_secs(5),
         ..nunbird::Timeouts::default()
     };
     nunbird::main(std::env::args_os().skip(1), timeouts)

@@ -62,7 +62,8 @@ pub(crate) fn run(options: &Metrics, format: Format) -> Result<u8, CtlError> {
 fn now(options: &Metrics, families: &mut Families) {
     let version = [("version", env!("CARGO_PKG_VERSION").to_owned())];
     families.gauge("nunbird_build_info", "Version of Nunbird; always 1.", &version, 1);
-    for path in files::configurations(&options.configuration.configuration) {
+    let own = &options.configuration.configuration;
+    for path in files::configurations(own).unwrap_or_else(|_| vec![own.clone()]) {
         configuration(&path, families);
     }
     let Ok(found) = records::now().and_then(|now| records::read(&now)) else { return };

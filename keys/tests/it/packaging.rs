@@ -60,6 +60,7 @@ fn what_the_example_shows_as_defaults_are_the_defaults() {
     assert_eq!((shown.profiles.len(), shown.maps.len(), shown.tests.len()), (1, 1, 1));
     assert_eq!(std::mem::take(&mut shown.limits).len(), 1);
     assert_eq!(std::mem::take(&mut shown.containers).len(), 1);
+    assert_eq!(std::mem::take(&mut shown.credentials).len(), 1);
     shown.profiles.clear();
     shown.maps.clear();
     shown.tests.clear();

@@ -77,7 +77,7 @@ pub struct Node {
     /// The first process, as the host numbers it.
     first: u32,
     /// Mounts when it was new.
-    mounts: usize,
+    mounts: Vec<String>,
     directory: TempDir,
 }
 
@@ -127,8 +127,8 @@ impl Node {
         let children = format!("/proc/{0}/task/{0}/children", holder.id());
         let children = fs::read_to_string(children).expect("the children of unshare");
         let first = children.trim().parse().expect("one child");
-        let mut node = Node { holder, first, mounts: 0, directory };
-        node.mounts = node.mounts().len();
+        let mut node = Node { holder, first, mounts: Vec::new(), directory };
+        node.mounts = node.mounts();
         node
     }
 
@@ -246,7 +246,13 @@ impl Node {
         let entries = fs::read_dir(&proc).into_iter().flatten().flatten();
         let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let command = |pid: i32| {
-            let words = fs::read(proc.join(pid.to_string()).join("cmdline")).ok()?;
+            let own = proc.join(pid.to_string());
+            // What has ended and is not yet waited for runs no more.
+            let stat = fs::read_to_string(own.join("stat")).ok()?;
+            if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])) {
+                return None;
+            }
+            let words = fs::read(own.join("cmdline")).ok()?;
             Some((pid, String::from_utf8_lossy(&words).replace('\0', " ").trim_end().to_owned()))
         };
         numbers.filter(|pid| *pid != 1).filter_map(command).collect()
@@ -254,7 +260,8 @@ impl Node {
 
     /// Mounts that were not there when it was new, as mountinfo(5) has them.
     pub fn new_mounts(&self) -> Vec<String> {
-        self.mounts().split_off(self.mounts)
+        // Not by their number: one of the host's may have gone since.
+        self.mounts().into_iter().filter(|mount| !self.mounts.contains(mount)).collect()
     }
 
     fn mounts(&self) -> Vec<String> {

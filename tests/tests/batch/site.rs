@@ -179,7 +179,7 @@ fn nunbird_compliance_takes_a_site_s_own_description() {
         file.display()
     ));
     assert!(said.contains("2 passed") && said.contains("status 0"), "{said}");
-    assert!(said.contains("is the launcher's word"), "{said}");
+    assert!(said.contains("is what the launcher reports"), "{said}");
     assert_eq!(login.left(), "");
 }
 
