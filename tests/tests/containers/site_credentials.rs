@@ -400,6 +400,15 @@ fn refresh_asks_all_configurations_one_at_a_time_and_removes_what_has_no_table_a
     );
     assert!(!site.check().contains("[credential]"), "{}", site.check());
 
+    // So may one of a list that cannot be read.
+    site.world.write_file("/etc/nunbird/configurations", "/etc/nunbird/other.toml\n", "root", 0o600);
+    let unread = site.refresh();
+    assert!(
+        unread.exit == Exit::Code(1) && unread.stderr.contains("/etc/nunbird/configurations: "),
+        "{unread:?}"
+    );
+    assert_eq!(kept(), ["licensed.json", "more.json"]);
+    site.world.write_file("/etc/nunbird/configurations", "/etc/nunbird/other.toml\n", "root", 0o644);
     // A configuration that cannot be read may have the table.
     site.world.write_file("/etc/nunbird/other.toml", "rubbish", "root", 0o644);
     let broken = site.refresh();
