@@ -83,7 +83,7 @@ pub(crate) fn run(options: &Credentials, format: Format) -> Result<u8, CtlError>
             Ok(None) => Err(forget(directory, &of)),
             Err(NoAnswer::Cancelled) => return Err(CtlError::new("ended by a signal")),
             Err(NoAnswer::Failed(why)) => Err(why),
-            // The program's words may be a part of what it has: they are shown to nobody.
+            // What the program prints may be a part of the password, so it is not printed.
             Err(NoAnswer::Ended(status, _)) => {
                 Err(format!("{}: it ended with {status}", of.helper.display()))
             }
@@ -254,7 +254,7 @@ fn check_directory(path: &Path) -> Result<(), CtlError> {
 
 /// The program's answer; none where it says that it has none.
 fn ask(of: &SiteCredential, signals: &Signals) -> Result<Option<Answer>, NoAnswer> {
-    // Whoever could change it would have the password.
+    // An account that can change it has the password.
     open_trusted(&of.helper, &[0]).map_err(|e| NoAnswer::Failed(e.to_string()))?;
     let mut command = Command::new(&of.helper);
     command.arg("get").current_dir("/").env_clear().env("PATH", PATH);

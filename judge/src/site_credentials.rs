@@ -101,7 +101,7 @@ pub fn file_name(of: &SiteCredential) -> String {
     format!("{}.json", of.name)
 }
 
-/// Whether a job gets it, by whether its sources come from another project: nobody of the project need have seen those.
+/// Whether a job gets it, by whether its sources come from another project: no member of the project need have reviewed those.
 pub fn is_for_sources(of: &SiteCredential, fork: Option<bool>) -> bool {
     of.forks || fork == Some(false)
 }

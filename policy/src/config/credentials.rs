@@ -107,7 +107,7 @@ pub static CREDENTIAL_KEYS: Table<SiteCredential> = Table {
             Form::Texts { get: |t| Some(t.servers.clone()), set: |t, at| t.servers = at.value.iter().map(|one| one.value.to_owned()).collect() },
             "names of the GitLab servers of these projects; required if there are several").or("the one that there is"),
         Key::<SiteCredential>::new("forks", form!(Flag: forks),
-            "jobs get it also where their sources are those of a fork, as in its merge request, or may be: whoever can open one can read it then"),
+            "jobs get it also where their sources are those of a fork, as in its merge request, or may be: every user who can open one can read it then"),
         Key::<SiteCredential>::new("max_age", form!(Seconds: max_age, SHORTEST, LONGEST),
             "how long an answer of the program is used; at least 15 minutes, because the timer asks every ten"),
         Key::<SiteCredential>::new("timeout", form!(Seconds: timeout, 1, 300), "how long the program may take"),
