@@ -80,18 +80,26 @@ fn a_secret_of_the_script_is_in_no_argument_and_nowhere_in_the_engines_files() {
     let running = world
         .start_stage("build_script", format!("TOKEN={secret}; export TOKEN\necho ready\nsleep 600 & wait\n"));
     let ready = running.ready();
-    let mut seen = 0;
-    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
-        let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
-        let has = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&secret);
-        assert!(!has(&read("cmdline")), "{:?}", entry.path());
-        // The script's own children have it; the engine's processes do not.
-        if has(&read("environ")) {
-            assert!(String::from_utf8_lossy(&read("cmdline")).starts_with("sleep"), "{:?}", entry.path());
-            seen += 1;
+    let look = || {
+        let mut seen = 0;
+        for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+            let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
+            let has = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&secret);
+            assert!(!has(&read("cmdline")), "{:?}", entry.path());
+            // The script's own children have it; the engine's processes do not.
+            if has(&read("environ")) {
+                assert!(String::from_utf8_lossy(&read("cmdline")).starts_with("sleep"), "{:?}", entry.path());
+                seen += 1;
+            }
         }
+        seen
+    };
+    // The shell has said that it is ready, and starts the child now.
+    let begun = std::time::Instant::now();
+    while look() == 0 {
+        assert!(begun.elapsed().as_secs() < 20, "the script's child does not have its variable");
+        std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    assert!(seen > 0);
     for directory in [
         world.path("store"),
         world.handover.workspace.data_dir.join("containers"),
