@@ -198,7 +198,7 @@ impl<'d> Machine<'d> {
                 if self.record.is_none() {
                     self.record = Some(record);
                     // The agent still has to exit and the scheduler to notice.
-                    self.pace.soon(now);
+                    self.pace.script_ended(now);
                 }
             }
             Event::Refused(refused) => self.refused = Some(refused),

@@ -76,6 +76,12 @@ impl Pace {
         self.due = Some(now + self.jittered(self.interval));
     }
 
+    /// The script has ended. Of a hundred jobs Slurm knows that of 97 after this time.
+    pub(crate) fn script_ended(&mut self, now: Duration) {
+        self.closing = Duration::from_millis(200);
+        self.due = Some(now + Duration::from_millis(30));
+    }
+
     /// Something is about to change.
     pub(crate) fn soon(&mut self, now: Duration) {
         self.closing = Duration::from_millis(500);
@@ -161,6 +167,19 @@ mod tests {
         let one = pauses(7);
         assert!(one[0] < SECOND * 5 && one[9] >= SECOND * 48 && one[9] <= SECOND * 72, "{one:?}");
         assert_ne!(one, pauses(8));
+    }
+
+    #[test]
+    fn the_end_of_a_script_is_confirmed_soon_and_then_less_and_less_often() {
+        let mut pace = Pace::new(SECOND * 60, 3);
+        pace.script_ended(SECOND);
+        let mut asked = vec![pace.due().expect("due")];
+        while asked.len() < 4 {
+            pace.closing(asked[asked.len() - 1], true);
+            asked.push(pace.due().expect("due"));
+        }
+        let asked: Vec<_> = asked.iter().map(Duration::as_millis).collect();
+        assert_eq!(asked, [1030, 1230, 1630, 2430]);
     }
 
     #[test]

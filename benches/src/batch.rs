@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const ROUNDS: usize = 5;
-const CROWD: usize = 20;
+/// Jobs for the spread of the time from a script's end to its stage's end.
+const SPREAD: usize = 100;
+const CROWD: usize = 50;
 const USER: &str = "nbt_ann";
 
 /// The result of one way of waiting.
@@ -25,7 +27,7 @@ pub(crate) fn rows() {
     println!("{:<46} {:>16} {:>7} {:>13}", "", "end to end, ms", "ratio", "commands/job");
     let mut first = None;
     for (name, way) in [
-        ("nunbird", launcher as fn(&Slurm) -> Cost),
+        ("nunbird", (|slurm| launcher(slurm, SCRIPT)) as fn(&Slurm) -> Cost),
         ("sbatch --wait", sbatch_wait),
         ("sbatch, squeue every second", poll),
     ] {
@@ -35,6 +37,16 @@ pub(crate) fn rows() {
         let ratio = late.as_secs_f64() / first.get_or_insert(*late).as_secs_f64().max(1e-9);
         println!("{name:<46} {:>16.0} {ratio:>6.1}x {commands:>13}", late.as_secs_f64() * 1e3);
     }
+    let mut costs: Vec<Cost> = (0..SPREAD).map(|_| launcher(&slurm, SHORT)).collect();
+    costs.sort_unstable_by_key(|cost| cost.late);
+    let [middle, most, last] =
+        [50, 90, 99].map(|percent| costs[SPREAD * percent / 100].late.as_secs_f64() * 1e3);
+    let commands: usize = costs.iter().map(|cost| cost.commands).sum();
+    println!(
+        "nunbird, {SPREAD} jobs without work: p50 {middle:.0} ms (target 60), p90 {most:.0} ms, p99 {last:.0} ms \
+         (target 500), {commands} commands"
+    );
+    println!("nunbird, a job of a minute: {} commands (target 3)", launcher(&slurm, MINUTE).commands);
     let commands = crowd(&slurm);
     println!("{:<46} {:>16} {:>7} {commands:>13.1}", format!("nunbird, {CROWD} jobs at once"), "", "");
 }
@@ -47,13 +59,15 @@ fn since_end(home: &Path) -> Duration {
 }
 
 const SCRIPT: &str = "sleep 2; date +%s.%N >\"$HOME/end\"";
+const SHORT: &str = "date +%s.%N >\"$HOME/end\"";
+const MINUTE: &str = "sleep 60; date +%s.%N >\"$HOME/end\"";
 
 /// With the runner's settings: a CI job whose remaining time becomes the time limit.
-fn launcher(slurm: &Slurm) -> Cost {
+fn launcher(slurm: &Slurm, script: &str) -> Cost {
     let mut job = slurm.job(USER);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
     job.batch().deadline = Some(now + 3600);
-    let ended = job.run(SCRIPT);
+    let ended = job.run(script);
     let late = since_end(job.home());
     ended.succeeded();
     Cost { late, commands: job.calls().len() }

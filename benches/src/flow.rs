@@ -235,6 +235,7 @@ fn script(world: &World) -> Fact {
 }
 
 /// Stages that wait at once; `NUNBIRD_BENCH_CROWD` is another number.
+const SETTLED: Duration = Duration::from_secs(150);
 const CROWD: u64 = 100;
 /// Their jobs open it and end when it is closed.
 const GATE: &str = "/tmp/nbt_gate";
@@ -260,7 +261,10 @@ fn crowd(world: &World) -> Vec<Fact> {
             .collect();
         // They submit, and each asks whether its job is known.
         thread::sleep(Duration::from_secs(25) + Duration::from_millis(100 * crowd));
-        let seen = crowd_seen();
+        let (early, early_commands) = busy();
+        // Until they are sure of it and ask at the site's interval.
+        thread::sleep(SETTLED);
+        let seen = Seen { early, early_commands, ..crowd_seen() };
         drop(open);
         for stage in stages {
             let outcome = stage.join().expect("a stage");
@@ -274,7 +278,10 @@ fn crowd(world: &World) -> Vec<Fact> {
     let mut facts = vec![fact(of("memory of each"), each(all), "MiB", "")];
     facts.extend(seen.sizes.iter().map(|(name, size)| fact(of(name), each(*size), "MiB", "")));
     facts.extend([
+        fact(of("part of one processor, in the first minute"), seen.early * 100.0, "%", ""),
+        fact(of("commands of the scheduler, in the first minute"), seen.early_commands * 100.0, "%", ""),
         fact(of("part of one processor"), seen.busy * 100.0, "%", "below 2 for 1,000"),
+        fact(of("commands of the scheduler"), seen.commands * 100.0, "%", ""),
         fact(of("descriptors of each"), each(seen.descriptors), "", ""),
         fact(of("inotify watches of each"), each(seen.watches), "", ""),
         fact(of("with an inotify instance"), seen.watching, "", ""),
@@ -284,19 +291,35 @@ fn crowd(world: &World) -> Vec<Fact> {
 
 struct Seen {
     sizes: BTreeMap<String, f64>,
+    /// Parts of one processor: of Nunbird's processes, and of the commands of the scheduler that they start, in the first minute
+    /// and later.
+    early: f64,
+    early_commands: f64,
     busy: f64,
+    commands: f64,
     descriptors: f64,
     watches: f64,
     watching: f64,
 }
 
+/// Parts of one processor that Nunbird's processes take in half a minute, and the commands that they start.
+fn busy() -> (f64, f64) {
+    let used = || {
+        own_processes()
+            .iter()
+            .map(|(_, path)| seconds(path))
+            .fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    };
+    let (begun, at) = (used(), Instant::now());
+    thread::sleep(Duration::from_secs(30));
+    let (ended, passed) = (used(), at.elapsed().as_secs_f64());
+    ((ended.0 - begun.0) / passed, (ended.1 - begun.1) / passed)
+}
+
 /// What Nunbird's processes are and do while all wait.
 fn crowd_seen() -> Seen {
-    let span = Duration::from_secs(30);
-    let used = || own_processes().iter().map(|(_, path)| seconds(path)).sum::<f64>();
-    let (sizes, begun, at) = (sizes(), used(), Instant::now());
-    thread::sleep(span);
-    let busy = (used() - begun) / at.elapsed().as_secs_f64();
+    let sizes = sizes();
+    let (busy, commands) = busy();
     let (mut descriptors, mut watches, mut watching) = (0.0, 0.0, 0.0);
     for (_, path) in own_processes() {
         for entry in fs::read_dir(path.join("fd")).into_iter().flatten().flatten() {
@@ -308,11 +331,11 @@ fn crowd_seen() -> Seen {
             watching += f64::from(u8::from(own > 0));
         }
     }
-    Seen { sizes, busy, descriptors, watches, watching }
+    Seen { sizes, early: 0.0, early_commands: 0.0, busy, commands, descriptors, watches, watching }
 }
 
-/// Processors' time that a process and the children that it has waited for have used.
-fn seconds(path: &Path) -> f64 {
+/// Processors' time that a process has used, and the children that it has waited for.
+fn seconds(path: &Path) -> (f64, f64) {
     let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
     let behind = stat.rsplit(')').next().unwrap_or("");
     // Of children there are ticks alone; sysconf(_SC_CLK_TCK) is 100 on every architecture of ours.
@@ -320,7 +343,7 @@ fn seconds(path: &Path) -> f64 {
         behind.split_whitespace().skip(13).take(2).filter_map(|word| word.parse::<f64>().ok()).sum();
     let own = fs::read_to_string(path.join("schedstat")).unwrap_or_default();
     let own: f64 = own.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0);
-    own / 1e9 + children / 100.0
+    (own / 1e9, children / 100.0)
 }
 
 /// Proportional set sizes of the processes of a stage whose script waits.
