@@ -78,6 +78,11 @@ pub(crate) fn rows() {
     crowd();
 }
 
+/// Prints the rows of one engine of the host.
+pub(crate) fn of(engine: &str) {
+    PEERS.iter().filter(|peer| peer.engine == engine).for_each(row);
+}
+
 /// Prints those of newer engines, among them Apptainer. Their tree is made once, in some minutes.
 pub(crate) fn newer() {
     table(&NEWER);

@@ -3,7 +3,7 @@
 //! Absolute times differ between machines; the ratio of a stage to its peer hardly does. Each
 //! program is started through the same helper that enters the private system, so the helper's own
 //! time, measured with a program that does nothing, is subtracted. `nunbird-benches stages` leaves out
-//! what takes minutes, `batch` and `containers` measure that alone, `containers newer` the engines of Debian's unstable release, `turns`
+//! what takes minutes, `batch` and `containers` measure that alone, `containers newer` the engines of Debian's unstable release, `containers ENGINE` one, `turns`
 //! and `flow` are parts of that, and `account` shows where the time
 //! of a stage goes, `calls` the same without its instructions, in seconds. docs/performance.md has the results.
 
@@ -54,7 +54,10 @@ fn bench() {
         Some("containers") if part.as_deref() == Some(std::ffi::OsStr::new("newer")) => {
             return containers::newer();
         }
-        Some("containers") => return containers::rows(),
+        Some("containers") => match part.as_deref().and_then(std::ffi::OsStr::to_str) {
+            Some(engine) => return containers::of(engine),
+            None => return containers::rows(),
+        },
         _ => {}
     }
     sizes();
