@@ -11,6 +11,9 @@ use std::path::Path;
 /// Below the home directory.
 pub const FILE: &str = ".config/nunbird/authorized_projects";
 
+/// How many lines that cannot be read are named.
+const SHOWN: usize = 8;
+
 const DOUBTS: [(Doubt, &str); 6] = [
     (Doubt::Home, "your home directory is not there"),
     (Doubt::Unreadable, "it cannot be read"),
@@ -51,19 +54,53 @@ pub fn check<E: From<Refusal>>(
 }
 
 fn judge(word: &ProjectsAnswer) -> Result<Option<u32>, Refusal> {
-    for (line, fault) in &word.faults {
-        print_error(&format!("nunbird: warning: line {line} of ~/{FILE} admits nothing: {fault}\n"));
-    }
+    print_error(&warnings(&word.faults));
     if word.admitted_by.is_some() {
         return Ok(word.admitted_by);
     }
-    let lines: Vec<String> = word.faults.iter().map(|(line, _)| line.to_string()).collect();
-    let faults =
-        if lines.is_empty() { String::new() } else { format!("; not read: lines {}", lines.join(", ")) };
+    let lines: Vec<String> = word.faults.iter().take(SHOWN).map(|(line, _)| line.to_string()).collect();
+    let faults = match word.faults.len().saturating_sub(SHOWN) {
+        _ if lines.is_empty() => String::new(),
+        0 => format!("; not read: lines {}", lines.join(", ")),
+        more => format!("; not read: lines {} and {more} more", lines.join(", ")),
+    };
     Err(denied("you have not let this project and ref run as you on this host", format!("no line admits it{faults}"))
         .help("write a line `group/project ref` into ~/.config/nunbird/authorized_projects on this host; the user guide has more"))
 }
 
+/// For the job log, in which a file of nothing else would fill pages.
+fn warnings<F: std::fmt::Display>(faults: &[(u32, F)]) -> String {
+    let mut text = String::new();
+    for (line, fault) in faults.iter().take(SHOWN) {
+        text.push_str(&format!("nunbird: warning: line {line} of ~/{FILE} admits nothing: {fault}\n"));
+    }
+    match faults.len().saturating_sub(SHOWN) {
+        0 => {}
+        1 => text.push_str(&format!("nunbird: warning: one more line of ~/{FILE} admits nothing\n")),
+        more => text.push_str(&format!("nunbird: warning: {more} more lines of ~/{FILE} admit nothing\n")),
+    }
+    text
+}
+
 fn denied(message: impl Into<String>, detail: impl std::fmt::Display) -> Refusal {
     Refusal::denied(Code::AuthorizedProjects, message, format!("~/{FILE} of the account: {detail}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::warnings;
+
+    #[test]
+    fn a_few_lines_that_cannot_be_read_are_named_and_the_others_counted() {
+        for (faults, lines, last) in [
+            (8, 8, "line 8 of ~/.config/nunbird/authorized_projects admits nothing: why"),
+            (9, 9, "one more line of ~/.config/nunbird/authorized_projects admits nothing"),
+            (10_000, 9, "9992 more lines of ~/.config/nunbird/authorized_projects admit nothing"),
+        ] {
+            let text = warnings(&(1..=faults).map(|line| (line, "why")).collect::<Vec<_>>());
+            assert_eq!(text.lines().count(), lines);
+            assert_eq!(text.lines().last(), Some(format!("nunbird: warning: {last}").as_str()));
+        }
+        assert_eq!(warnings::<&str>(&[]), "");
+    }
 }
