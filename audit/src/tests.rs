@@ -455,7 +455,8 @@ fn a_minute_has_sixty_refusals_of_a_runner_and_a_later_one_counts_the_others() {
     assert_eq!(at_once, 60);
     assert_eq!(turns(9, 6060, 2), [Turn::Write(340), Turn::Write(0)]);
     assert_eq!(turns(7, 9999, 2), [Turn::Write(41), Turn::Write(0)]);
-    let mut left: Vec<String> = directory.hidden_names().unwrap();
+    let mut left: Vec<String> = directory.text_names().unwrap();
+    left.retain(|name| name.starts_with('.'));
     left.sort();
     assert_eq!(left, [".unverified-7-166", ".unverified-8-100", ".unverified-9-101"]);
 }

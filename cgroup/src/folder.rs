@@ -8,7 +8,7 @@ use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use nunbird_files::trusted::open_trusted_directory;
-use nunbird_sys::attribute;
+use nunbird_started::attribute;
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};

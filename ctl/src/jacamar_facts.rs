@@ -7,6 +7,7 @@ use crate::finding::Finding;
 use crate::runner_config;
 use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 use nunbird_offspring::Adoption;
+use nunbird_started::script::execute_script;
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::{exec, process, signals};
 use nunbird_validate::foreign;
@@ -193,7 +194,7 @@ fn become_program(
     process::default_signals()?;
     let words = |all: &[&str]| all.iter().filter_map(|word| CString::new(*word).ok()).collect::<Vec<_>>();
     let environment = words(&["PATH=/usr/bin:/bin", "LC_ALL=C", "HOME=/"]);
-    exec::execute_script(program, &words(&["jacamar", "--version"]), &environment)
+    execute_script(program, &words(&["jacamar", "--version"]), &environment)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use nunbird_host::refusal::{Code, Refusal};
 use nunbird_judge::questions::{Asked, ProjectsMessage};
 use nunbird_policy::ProjectsAnswer;
 use nunbird_requests::{PEER_FD, RESPONSE_FD};
-use nunbird_sys::inherited;
+use nunbird_started::inherited;
 use nunbird_token::{MAX_MESSAGE, MAX_RESPONSE};
 use nunbird_wire::{Message, read_frame, write_frame};
 use std::fs::File;

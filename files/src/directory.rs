@@ -5,15 +5,21 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fchmod, fstat, fstatat};
-use nix::unistd::{UnlinkatFlags, fsync, linkat, syncfs, unlinkat};
+use nix::unistd::{UnlinkatFlags, fsync, linkat, unlinkat};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// A directory; names passed to its functions must be one component.
 #[derive(Debug)]
 pub struct Directory(OwnedFd);
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 /// Held as long as the value lives.
 #[derive(Debug)]
@@ -113,23 +119,11 @@ impl Directory {
     /// # Errors
     /// As open(2), write(2) and fsync(2); nothing is left then.
     pub fn draft(&self, bytes: &[u8]) -> io::Result<String> {
-        self.write_draft(bytes, true)
-    }
-
-    /// As [`Directory::draft`], but the disk need not have the file yet: see [`Directory::sync_all`].
-    ///
-    /// # Errors
-    /// As [`Directory::draft`].
-    pub fn draft_for_later(&self, bytes: &[u8]) -> io::Result<String> {
-        self.write_draft(bytes, false)
-    }
-
-    fn write_draft(&self, bytes: &[u8], synced: bool) -> io::Result<String> {
         let mut random = [0; 16];
         nunbird_sys::random::fill(&mut random)?;
         let name = format!(".{:032x}.draft", u128::from_ne_bytes(random));
         let mut file = self.open(&name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)?;
-        let written = file.write_all(bytes).and_then(|()| if synced { file.sync_all() } else { Ok(()) });
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
         if written.is_err() {
             self.remove(&name)?;
         }
@@ -157,33 +151,12 @@ impl Directory {
         Ok(linked)
     }
 
-    /// Gives a draft its name, in place of a file that has it.
-    ///
-    /// # Errors
-    /// As rename(2); the draft goes then.
-    pub fn publish_over(&self, draft: &str, name: &str) -> io::Result<()> {
-        let renamed =
-            component(name).and_then(|name| Ok(renameat(&self.0, component(draft)?, &self.0, name)?));
-        if renamed.is_err() {
-            self.remove(draft)?;
-        }
-        renamed
-    }
-
     /// Waits until the disk has the names.
     ///
     /// # Errors
     /// As fsync(2).
     pub fn sync(&self) -> io::Result<()> {
         Ok(fsync(&self.0)?)
-    }
-
-    /// Waits until the disk has everything that was written in the directory's file system.
-    ///
-    /// # Errors
-    /// As syncfs(2).
-    pub fn sync_all(&self) -> io::Result<()> {
-        Ok(syncfs(&self.0)?)
     }
 
     /// Opens a file of lines for appending, mode 0640 where it has to be made.
@@ -256,15 +229,8 @@ impl Directory {
     /// # Errors
     /// As readdir(3); an error for a name that is not UTF-8, so that no file is passed over.
     pub fn names(&self) -> io::Result<Vec<String>> {
-        self.list(|name| !name.starts_with(b"."))
-    }
-
-    /// Names of the files in it that begin with a dot, but `.` and `..`.
-    ///
-    /// # Errors
-    /// As [`Directory::names`].
-    pub fn hidden_names(&self) -> io::Result<Vec<String>> {
-        self.list(|name| name.starts_with(b"."))
+        let names = self.each()?.into_iter().filter(|name| !name.starts_with(b"."));
+        names.map(|name| String::from_utf8(name).map_err(io::Error::other)).collect()
     }
 
     /// Names of everything in it that are text, but `.` and `..`.
@@ -274,20 +240,6 @@ impl Directory {
     pub fn text_names(&self) -> io::Result<Vec<String>> {
         let names = self.each()?.into_iter().filter_map(|name| String::from_utf8(name).ok());
         Ok(names.collect())
-    }
-
-    /// When its entries were last changed, in seconds since the epoch; links are not followed.
-    ///
-    /// # Errors
-    /// As readdir(3).
-    pub fn times(&self) -> io::Result<Vec<i64>> {
-        let stat = |name: Vec<u8>| fstatat(&self.0, name.as_slice(), AtFlags::AT_SYMLINK_NOFOLLOW).ok();
-        Ok(self.each()?.into_iter().filter_map(stat).map(|stat| stat.st_mtime).collect())
-    }
-
-    fn list(&self, wanted: impl Fn(&[u8]) -> bool) -> io::Result<Vec<String>> {
-        let names = self.each()?.into_iter().filter(|name| wanted(name));
-        names.map(|name| String::from_utf8(name).map_err(io::Error::other)).collect()
     }
 
     fn each(&self) -> io::Result<Vec<Vec<u8>>> {
@@ -374,7 +326,11 @@ impl Directory {
     }
 }
 
-fn component(name: &str) -> io::Result<&str> {
+/// A name that is one component, nothing else.
+///
+/// # Errors
+/// `EINVAL` for any other.
+pub fn component(name: &str) -> io::Result<&str> {
     let single = !name.is_empty() && name != "." && name != ".." && !name.contains('/');
     if single { Ok(name) } else { Err(io::Error::from_raw_os_error(libc::EINVAL)) }
 }

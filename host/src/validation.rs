@@ -6,10 +6,10 @@ use nunbird_sys::capabilities::{self, CAP_SETGID, CAP_SETUID, Capabilities};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::{answer, exec, process};
-use nunbird_wire::validation::{
+use nunbird_validation::{
     Account, MAX_ORDER, MAX_REPORT, ORDER_FD, Order, PROGRAM_FD, REPORT_FD, Report as Answer,
 };
-pub use nunbird_wire::validation::{End, MAX_OUTPUT as MAX_VALIDATION_OUTPUT, Said};
+pub use nunbird_validation::{End, MAX_OUTPUT as MAX_VALIDATION_OUTPUT, Said};
 use nunbird_wire::{Message, Version, layout};
 use std::convert::Infallible;
 use std::ffi::CString;

@@ -16,6 +16,7 @@ use nix::sys::stat::SFlag;
 use nix::sys::statvfs::fstatvfs;
 use nunbird_files::directory::{Directory as Files, Lock};
 use nunbird_handover::{Handover, Kept, Upkeep};
+use nunbird_housekeeping::Housekeeping;
 use nunbird_stage::directory::{Directory, is};
 use nunbird_stage::error::shown;
 use nunbird_stage::trees::{descend, remove_tree_until};

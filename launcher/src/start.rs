@@ -10,7 +10,8 @@ use nunbird_handover::{
 };
 use nunbird_stage::StageError;
 use nunbird_stage::error::shown;
-use nunbird_sys::{inherited, process};
+use nunbird_started::inherited;
+use nunbird_sys::process;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;

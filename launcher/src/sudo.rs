@@ -14,6 +14,7 @@ use nunbird_messages::{SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
 use nunbird_relay as relay;
 use nunbird_relay::watch::Watch;
 use nunbird_stage::{StageError, print_message};
+use nunbird_started::process::end_by;
 use nunbird_surrender::Ids;
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::{exec, passing, process};
@@ -46,7 +47,7 @@ pub(crate) fn serve() -> u8 {
             let codes = received.handover.exit_codes;
             match run(received) {
                 Ok(Ended::Exited(code)) => u8::try_from(code).unwrap_or(codes.system_failure),
-                Ok(Ended::Killed(signal)) => process::end_by(signal),
+                Ok(Ended::Killed(signal)) => end_by(signal),
                 Err(trouble) => {
                     print_message(&trouble.to_string());
                     codes.system_failure

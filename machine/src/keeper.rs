@@ -10,6 +10,7 @@ use crate::{Trouble, account, groups, layer};
 use nunbird_files::identity::FileIdentity;
 use nunbird_mounts::{self as mounts, Allows, Leader};
 use nunbird_parts::{Machine, MachineAccount, MachineAnswer, MachineBind};
+use nunbird_started::process::outlive_parent;
 use nunbird_sys::fork::{Child, fork_into};
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::{exec, process, signals};
@@ -72,7 +73,7 @@ pub(crate) fn keep(
                 began.elapsed().as_secs_f64()
             );
             // First of all: who has heard the answer ends, and this process must not end with it.
-            let answered = process::outlive_parent().and_then(|()| answer(MachineAnswer::Started(note)));
+            let answered = outlive_parent().and_then(|()| answer(MachineAnswer::Started(note)));
             if answered.is_err() {
                 // No process waits for the machine. Its first process outlives systemd-nspawn.
                 let _already_gone = leader.kill();

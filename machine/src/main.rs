@@ -20,7 +20,8 @@ mod state;
 mod tree;
 
 use nunbird_parts::{MAX_MACHINE_REQUEST, MachineAnswer, MachineRequest};
-use nunbird_sys::{inherited, process};
+use nunbird_started::inherited;
+use nunbird_sys::process;
 use nunbird_wire::Version;
 use nunbird_wire::{Message, read_frame, write_frame};
 use std::io;

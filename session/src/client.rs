@@ -10,8 +10,8 @@ use crate::supervisor::own_keyring;
 use nunbird_files::trusted::open_trusted;
 use nunbird_messages::{Keep, Record, SessionTrouble};
 use nunbird_relay::watch;
+use nunbird_started::process::end_by;
 use nunbird_sys::fork::{Ended, fork_into};
-use nunbird_sys::process;
 use nunbird_sys::rlimits::Limits;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -29,7 +29,7 @@ pub(crate) fn run(inherited: Inherited, limits: Limits, keep: &Keep) -> u8 {
     });
     match ended {
         Some(Ended::Exited(code)) => u8::try_from(code).unwrap_or(codes.system_failure),
-        Some(Ended::Killed(signal)) => process::end_by(signal),
+        Some(Ended::Killed(signal)) => end_by(signal),
         None => codes.system_failure,
     }
 }

@@ -19,9 +19,9 @@ use nunbird_drop::launch::Change;
 use nunbird_messages::{Keep, SessionAdditions, SessionOrder, SessionTrouble};
 use nunbird_relay::watch::{Ready, Watch};
 use nunbird_relay::{self as relay, HEEDED};
+use nunbird_started::session::{raise_files, session_keyring};
 use nunbird_sys::clock;
 use nunbird_sys::fork::Child;
-use nunbird_sys::kernel::session_keyring;
 use nunbird_sys::process;
 use nunbird_sys::rlimits::{self, Limits};
 use nunbird_sys::signals::{CHLD, CONT, KILL, TERM, USR1, USR2};
@@ -121,7 +121,7 @@ impl Keeper {
         let group = group.map_err(|e| failed("control group", &e))?;
         let mut session = Session::open(&order.pam, &order.account.name, &self.limits, &voice)?;
         let umask = current_umask();
-        let served = rlimits::raise_files()
+        let served = raise_files()
             .map_err(|e| failed("RLIMIT_NOFILE", &e))
             .and_then(|limits| settle(parent).map(|()| limits))
             .map(|limits| Given { umask, change: change(keyring), limits, group, voice: voice.clone() })

@@ -4,7 +4,7 @@ use nunbird_messages::{
     CONTROL_FD, EXIT_CODE_FD, FormatError, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD,
     SessionOrder, SessionReport, SessionTrouble,
 };
-use nunbird_sys::inherited;
+use nunbird_started::inherited;
 use nunbird_wire::Message;
 use std::fs::File;
 use std::io::{Read, Write};

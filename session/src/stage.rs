@@ -13,8 +13,8 @@ use nunbird_drop::launch::Change;
 use nunbird_messages::SessionAdditions;
 use nunbird_relay as relay;
 use nunbird_relay::watch::Watch;
+use nunbird_started::session::{raise_files, session_keyring};
 use nunbird_sys::fork::Ended;
-use nunbird_sys::kernel::session_keyring;
 use nunbird_sys::process;
 use nunbird_sys::rlimits::{self, Limits};
 use nunbird_sys::signals::TERM;
@@ -82,7 +82,7 @@ impl Stage {
             variables: session.variables(&self.inherited.order.pam),
         };
         settle(parent)?;
-        let limits = rlimits::raise_files().map_err(|e| failed("RLIMIT_NOFILE", &e))?;
+        let limits = raise_files().map_err(|e| failed("RLIMIT_NOFILE", &e))?;
         let watch = Watch::begin(&relay::HEEDED).map_err(|e| failed("signalfd", &e))?;
         self.say(b"o");
         let Inherited { order, script, exit_code, summary, launcher, control, report } = &mut self.inherited;

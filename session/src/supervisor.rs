@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nunbird_messages::SessionTrouble;
 use nunbird_offspring::Adoption;
 use nunbird_relay::watch::{Ready, Watch};
+use nunbird_started::process::{end_by, was_stopped};
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::process;
@@ -62,7 +63,7 @@ pub(crate) fn run(inherited: Inherited, limits: Limits) -> u8 {
     };
     match course.ended {
         Some(Ended::Exited(code)) => u8::try_from(code).unwrap_or(codes.system_failure),
-        Some(Ended::Killed(signal)) => process::end_by(signal),
+        Some(Ended::Killed(signal)) => end_by(signal),
         None => {
             course.report(&report);
             codes.system_failure
@@ -122,7 +123,7 @@ impl Caller<'_> {
     /// What it reports next, until `deadline`; none when it has ended. Meanwhile it is set going again when it is stopped.
     fn next(&mut self, watch: &Watch, deadline: Option<Instant>) -> io::Result<Option<u8>> {
         loop {
-            if self.child.was_stopped() {
+            if was_stopped(self.child) {
                 self.stops = self.stops.saturating_add(1);
                 let _gone = self.child.signal(if self.stops > MOST_STOPS { KILL } else { CONT });
             }

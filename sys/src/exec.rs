@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 /// Descriptors above this are never a target of [`place`].
 const HIGH: RawFd = 16;
@@ -17,7 +17,7 @@ const HIGH: RawFd = 16;
 /// # Errors
 /// As memfd_create(2) and write(2).
 pub fn sealed(name: &CStr, bytes: &[u8]) -> io::Result<File> {
-    let mut file = memory(name, libc::MFD_NOEXEC_SEAL)?;
+    let mut file = memory(name)?;
     file.write_all(bytes)?;
     seal(file)
 }
@@ -27,7 +27,7 @@ pub fn sealed(name: &CStr, bytes: &[u8]) -> io::Result<File> {
 /// # Errors
 /// As memfd_create(2), ftruncate(2) and fcntl(2).
 pub fn slate(name: &CStr, size: usize) -> io::Result<File> {
-    let file = memory(name, libc::MFD_NOEXEC_SEAL)?;
+    let file = memory(name)?;
     file.set_len(u64::try_from(size).unwrap_or(u64::MAX))?;
     let size_stays = SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
     fcntl(&file, FcntlArg::F_ADD_SEALS(size_stays))?;
@@ -40,25 +40,17 @@ pub fn slate(name: &CStr, size: usize) -> io::Result<File> {
 /// # Errors
 /// As memfd_create(2), read(2) and write(2); `EFBIG` for more than `limit` bytes.
 pub fn sealed_copy(name: &CStr, source: &File, limit: u64) -> io::Result<File> {
-    let mut copy = memory(name, libc::MFD_NOEXEC_SEAL)?;
+    let mut copy = memory(name)?;
     if io::copy(&mut source.take(limit.saturating_add(1)), &mut copy)? > limit {
         return Err(io::Error::from_raw_os_error(libc::EFBIG));
     }
     seal(copy)
 }
 
-/// An empty memory file that can be executed, once it has been written and [`seal`]ed.
-///
-/// # Errors
-/// As memfd_create(2); `EACCES` where `vm.memfd_noexec` forbids it.
-pub fn program_to_be(name: &CStr) -> io::Result<File> {
-    memory(name, libc::MFD_EXEC)
-}
-
-/// Hosts with `vm.memfd_noexec` want a flag for whether a memory file is a program; kernels before 6.3 do not know the flags.
-fn memory(name: &CStr, kind: libc::c_uint) -> io::Result<File> {
+/// Hosts with `vm.memfd_noexec` want a flag for a memory file that is no program; kernels before 6.3 do not know it.
+fn memory(name: &CStr) -> io::Result<File> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let fd = match memfd_create(name, flags | MFdFlags::from_bits_retain(kind)) {
+    let fd = match memfd_create(name, flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL)) {
         Err(nix::Error::EINVAL) => memfd_create(name, flags)?,
         other => other?,
     };
@@ -123,19 +115,6 @@ pub fn out_of_the_way(file: &impl AsFd) -> io::Result<File> {
 pub fn outputs_to(output: &io::PipeWriter, errors: &io::PipeWriter) -> io::Result<()> {
     nix::unistd::dup2_stdout(output)?;
     Ok(nix::unistd::dup2_stderr(errors)?)
-}
-
-/// Becomes the program behind `file`, which may begin with `#!`: then its interpreter opens `/dev/fd/3`. Beside the standard
-/// descriptors the program gets that one alone.
-///
-/// # Errors
-/// As dup2(2) and execveat(2); comes back only then.
-pub fn execute_script(file: &File, argv: &[CString], environment: &[CString]) -> io::Result<Infallible> {
-    const SCRIPT: RawFd = 3;
-    place(&[(SCRIPT, file)])?;
-    // SAFETY: `place` has just opened this number, and this process does nothing more than the next line with it.
-    let script = unsafe { BorrowedFd::borrow_raw(SCRIPT) };
-    Ok(execveat(script, c"", argv, environment, AtFlags::AT_EMPTY_PATH)?)
 }
 
 /// Makes this file standard input, as it is.

@@ -96,12 +96,6 @@ impl Child {
         !matches!(waitid(Id::Pid(self.0), flags), Ok(WaitStatus::StillAlive))
     }
 
-    /// Whether it has been stopped since the last time that this was asked.
-    pub fn was_stopped(&self) -> bool {
-        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG;
-        matches!(waitid(Id::Pid(self.0), flags), Ok(WaitStatus::Stopped(..)))
-    }
-
     /// Waits until it ends.
     ///
     /// # Errors

@@ -90,13 +90,3 @@ impl Kernel for Linux {
         capabilities::ambient_count()
     }
 }
-
-/// The serial number of this process's session keyring (keyctl(2), `KEYCTL_GET_KEYRING_ID`); none where there is none.
-pub fn session_keyring() -> Option<i64> {
-    const KEYCTL_GET_KEYRING_ID: libc::c_long = 0;
-    const KEY_SPEC_SESSION_KEYRING: libc::c_long = -3;
-    // SAFETY: no pointer is passed; the third argument means that none is to be made.
-    let id =
-        unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0, 0, 0) };
-    (id > 0).then_some(id)
-}

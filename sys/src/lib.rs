@@ -1,17 +1,15 @@
-//! System calls. The only crate with `unsafe` beside `pam/`, `sys/accounts/`, `sys/mounts/` and
+//! System calls. The only crate with `unsafe` beside `pam/`, `sys/accounts/`, `sys/mounts/`, `sys/started/` and
 //! `sys/unprivileged/`, each block with the argument why it is sound.
 //!
 //! Everything here is safe to call. The documentation names what needs privilege; nothing here decides anything.
 
 pub mod answer;
-pub mod attribute;
 pub mod capabilities;
 pub mod clock;
 pub mod effective;
 pub mod environment;
 pub mod exec;
 pub mod fork;
-pub mod inherited;
 pub mod kernel;
 pub mod memory;
 pub mod offspring;

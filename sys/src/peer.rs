@@ -14,16 +14,7 @@ use std::time::Duration;
 /// # Errors
 /// As getsockopt(2).
 pub fn uid(socket: &UnixStream) -> io::Result<u32> {
-    process_and_uid(socket).map(|(_, uid)| uid)
-}
-
-/// Its number as well: 0 where it is in a pid namespace that this one does not see.
-///
-/// # Errors
-/// As getsockopt(2).
-pub fn process_and_uid(socket: &UnixStream) -> io::Result<(i32, u32)> {
-    let peer = getsockopt(socket, sockopt::PeerCredentials)?;
-    Ok((peer.pid(), peer.uid()))
+    Ok(getsockopt(socket, sockopt::PeerCredentials)?.uid())
 }
 
 /// Connects, for a bounded time: connect(2) waits while as many have asked as the listener admits, for ever where it is stopped.

@@ -168,14 +168,6 @@ pub fn signal_at_parents_end(signal: i32) -> io::Result<()> {
     Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::try_from(signal)?)?)
 }
 
-/// Takes back what [`die_with_parent`] asked for.
-///
-/// # Errors
-/// As prctl(2).
-pub fn outlive_parent() -> io::Result<()> {
-    Ok(nix::sys::prctl::set_pdeathsig(None)?)
-}
-
 /// The process id of the parent: another one once it has ended.
 pub fn parent() -> i32 {
     nix::unistd::getppid().as_raw()
@@ -226,17 +218,6 @@ pub fn new_session() -> io::Result<()> {
 /// Sets the umask, in octal.
 pub fn set_umask(mask: u32) {
     umask(Mode::from_bits_truncate(mask));
-}
-
-/// Ends this process by this signal, as another process ended whose status it reports.
-pub fn end_by(signal: i32) -> ! {
-    // SAFETY: SIG_DFL installs no handler, and neither call takes a pointer.
-    unsafe {
-        libc::signal(signal, libc::SIG_DFL);
-        libc::raise(signal);
-        // One that is ignored by default, or blocked.
-        libc::_exit(128_i32.saturating_add(signal))
-    }
 }
 
 /// Opens `/dev/null` as standard input.

@@ -14,7 +14,7 @@ const LAST_WORDS: u64 = 5;
 
 /// Resource limits as the caller had them, to be given to the job: resource, soft, hard.
 #[derive(Debug, Clone)]
-pub struct Limits(Vec<(Resource, u64, u64)>);
+pub struct Limits(pub Vec<(Resource, u64, u64)>);
 
 /// The limits that could make a privileged write fail or end the program half-way (sudo's `unlimit_sudo`), and the least
 /// that is accepted where one cannot be raised, in bytes and in descriptors.
@@ -32,11 +32,6 @@ const RAISED: [(Resource, u64); 6] = [
 
 /// Whether [`raise_limits`] has been called in this process.
 static HAS_RAISED: AtomicBool = AtomicBool::new(false);
-
-/// Descriptors that a process of a session has room for.
-const ROOM: u64 = 256;
-/// What it cannot do without: its own, and one stage's that come at once.
-const LEAST_ROOM: u64 = 48;
 
 /// Raises the limits in the way as far as allowed, and forbids core dumps.
 ///
@@ -96,27 +91,6 @@ pub fn check_file_size(least: u64) -> io::Result<()> {
             "the hard RLIMIT_FSIZE is {soft}; give the runner {least} at least"
         ))),
     }
-}
-
-/// Gives a process that stays in a session room for the files it receives, whatever modules have left it (pam_limits(8)); the
-/// answer is what they left, for the job.
-///
-/// # Errors
-/// As getrlimit(2) and setrlimit(2), and where there is too little room.
-pub fn raise_files() -> io::Result<Limits> {
-    let resource = Resource::RLIMIT_NOFILE;
-    let (soft, hard) = getrlimit(resource)?;
-    if setrlimit(resource, soft.max(ROOM), hard.max(ROOM)).is_err() {
-        // Above the hard one takes CAP_SYS_RESOURCE, which a service or a container can take from its root.
-        setrlimit(resource, hard, hard)?;
-        if hard < LEAST_ROOM {
-            let trouble = format!(
-                "modules have set the hard limit to {hard}, root may not raise it here, and a session needs {LEAST_ROOM}"
-            );
-            return Err(io::Error::other(trouble));
-        }
-    }
-    Ok(Limits(vec![(resource, soft, hard)]))
 }
 
 /// Limits that a site sets for the processes of its jobs, soft and hard alike but for the stack; what is not said is the

@@ -4,6 +4,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
+use nunbird_started::script::program_to_be;
 use nunbird_sys::exec;
 use nunbird_sys::fork::{Child, Ended};
 use std::ffi::CStr;
@@ -41,7 +42,7 @@ pub fn sealed_program(
     buffer: &mut [u8],
     mut each: impl FnMut(&[u8]),
 ) -> io::Result<File> {
-    let mut copy = exec::program_to_be(name)?;
+    let mut copy = program_to_be(name)?;
     let mut offset = 0;
     loop {
         let n = match source.read_at(buffer, offset) {

@@ -1,10 +1,11 @@
 //! Becoming the program, in the child.
 
 use crate::foreign;
+use nunbird_started::script::execute_script;
 use nunbird_surrender::{self as surrender, Failure, Ids};
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::{exec, process, signals};
-use nunbird_wire::validation::{Account, Order};
+use nunbird_validation::{Account, Order};
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
@@ -34,7 +35,7 @@ pub(crate) fn become_it(
         process::no_new_privileges().map_err(step("prctl(PR_SET_NO_NEW_PRIVS)"))?;
     }
     process::default_signals().map_err(step("signals"))?;
-    exec::execute_script(program, &order.argv, &order.environment).map_err(step("execveat"))
+    execute_script(program, &order.argv, &order.environment).map_err(step("execveat"))
 }
 
 fn become_account(account: &Account) -> Result<(), Failure> {

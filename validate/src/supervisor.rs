@@ -4,15 +4,16 @@ use crate::foreign::{self, Heard};
 use crate::program::{become_it, become_root};
 use aws_lc_rs::digest;
 use nunbird_offspring::Adoption;
+use nunbird_started::inherited;
 use nunbird_surrender as surrender;
 use nunbird_sys::capabilities::{self, Capabilities};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::kernel::{Kernel, Linux};
-use nunbird_sys::{answer, exec, inherited, process};
-use nunbird_wire::Message;
-use nunbird_wire::validation::{
+use nunbird_sys::{answer, exec, process};
+use nunbird_validation::{
     Account, End, MAX_ORDER, MAX_OUTPUT, ORDER_FD, Order, PROGRAM_FD, REPORT_FD, Report, Said,
 };
+use nunbird_wire::Message;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;

@@ -11,7 +11,6 @@
 mod frame;
 mod layout;
 mod reader;
-pub mod validation;
 mod version;
 mod writer;
 

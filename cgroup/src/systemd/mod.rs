@@ -15,6 +15,7 @@ pub use reply::{Reply, read_reply};
 
 use crate::{Amounts, Way};
 use message::Value;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nunbird_sys::peer;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -78,9 +79,10 @@ impl Systemd {
     /// [`Trouble::Absent`] and [`Trouble::Stranger`]; [`Trouble::Talk`] when systemd does not take this process for root.
     pub fn connect(deadline: Instant) -> Result<Self, Trouble> {
         let stream = peer::connect(Path::new(SOCKET), left(deadline)).map_err(Trouble::Absent)?;
-        let (pid, uid) = peer::process_and_uid(&stream).map_err(Trouble::Absent)?;
-        if (pid, uid) != (1, 0) {
-            return Err(Trouble::Stranger(pid, uid));
+        // Its process id is 0 where it is in a pid namespace that this process does not see.
+        let peer = getsockopt(&stream, PeerCredentials).map_err(|e| Trouble::Absent(e.into()))?;
+        if (peer.pid(), peer.uid()) != (1, 0) {
+            return Err(Trouble::Stranger(peer.pid(), peer.uid()));
         }
         let mut systemd = Systemd { stream, deadline, serial: 0 };
         systemd.greet().map_err(|e| Trouble::Talk("the greeting", e))?;

@@ -5,6 +5,7 @@ use nunbird_accounts::users;
 use nunbird_files::directory::Directory;
 use nunbird_files::trusted::{Distrust, open_trusted_directory};
 use nunbird_host::{PEOPLE_DIR, UNPRIVILEGED_PEOPLE_DIR};
+use nunbird_housekeeping::Housekeeping;
 use nunbird_policy::{Downscope, Person, Policy, person_file, read_people, read_person_file};
 use std::collections::HashMap;
 use std::io;

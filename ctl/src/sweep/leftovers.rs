@@ -92,7 +92,8 @@ fn in_directory(
         Err(e) => return Err(failed(&e)),
     };
     let copy = directory.try_clone().map_err(|e| failed(&e))?;
-    let mut names = tree::names(&Directory::new(copy)).map_err(|e| failed(&e))?;
+    // gitlab-runner makes no names that are not UTF-8.
+    let mut names = Directory::new(copy).text_names().map_err(|e| failed(&e))?;
     names.sort();
     let mut items = Vec::new();
     for name in names {

@@ -8,16 +8,12 @@ use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use nunbird_files::directory::Directory;
+use nunbird_housekeeping::Housekeeping;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Deeper trees than this do not come from a runner; each level costs a descriptor.
 const DEEPEST: usize = 64;
-
-/// All names in a directory that are UTF-8; gitlab-runner makes no others.
-pub(super) fn names(directory: &Directory) -> io::Result<Vec<String>> {
-    directory.text_names()
-}
 
 /// The mtime of a directory, in seconds since the epoch.
 pub(super) fn changed(directory: &Directory) -> io::Result<Vec<i64>> {

@@ -19,7 +19,7 @@ fn main() {
         return;
     }
     let socket =
-        UnixStream::from(OwnedFd::from(nunbird_sys::inherited::take(MONITOR_FD).expect("the socket")));
+        UnixStream::from(OwnedFd::from(nunbird_started::inherited::take(MONITOR_FD).expect("the socket")));
     let start = read_frame(&socket, MAX_REPLY).expect("a message").expect("a start");
     let start = Start::from_bytes(&start).expect("a start");
     let script = matches!(&start.task, Task::Stage(stage) if stage.script);

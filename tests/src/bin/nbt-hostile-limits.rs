@@ -16,7 +16,7 @@ use std::time::Duration;
 
 fn main() {
     let socket =
-        UnixStream::from(OwnedFd::from(nunbird_sys::inherited::take(SOCKET_FD).expect("the socket")));
+        UnixStream::from(OwnedFd::from(nunbird_started::inherited::take(SOCKET_FD).expect("the socket")));
     let request = read_frame(&socket, MAX_REQUEST).expect("a message").expect("a request");
     let (Version, request) = Message::from_bytes(&request).expect("a request");
     let (kind, usual) = match &request {

@@ -26,7 +26,7 @@ fn main() {
         panic!("{}", strace.env("LD_LIBRARY_PATH", "/root/strace").exec());
     }
     let socket =
-        UnixStream::from(OwnedFd::from(nunbird_sys::inherited::take(SOCKET_FD).expect("the socket")));
+        UnixStream::from(OwnedFd::from(nunbird_started::inherited::take(SOCKET_FD).expect("the socket")));
     let request = read_frame(&socket, MAX_MACHINE_REQUEST).expect("a message").expect("a request");
     let (Version, request) = Message::from_bytes(&request).expect("a request");
     let (kind, usual) = match &request {

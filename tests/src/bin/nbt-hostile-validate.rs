@@ -1,14 +1,14 @@
 //! A `nunbird-validate` that was taken over: it reports what `/etc/nunbird/attack` says, instead of running the site's program.
 
+use nunbird_validation::{End, MAX_OUTPUT, ORDER_FD, Order, PROGRAM_FD, REPORT_FD, Report, Said};
 use nunbird_wire::Message;
-use nunbird_wire::validation::{End, MAX_OUTPUT, ORDER_FD, Order, PROGRAM_FD, REPORT_FD, Report, Said};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::time::Duration;
 
 fn main() {
     let [order, program, mut report] =
-        [ORDER_FD, PROGRAM_FD, REPORT_FD].map(|fd| nunbird_sys::inherited::take(fd).expect("a file"));
+        [ORDER_FD, PROGRAM_FD, REPORT_FD].map(|fd| nunbird_started::inherited::take(fd).expect("a file"));
     let order = read(order);
     assert!(Order::from_bytes(&order).is_ok() && read(program).starts_with(b"#!"), "an order and a program");
     let said = |output: Vec<u8>, end| Report::new(Ok(Said { output, errors: Vec::new(), end })).to_bytes();

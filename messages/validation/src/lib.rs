@@ -3,7 +3,7 @@
 //! The order lies in a sealed memory file, the program is open, and the report comes through a pipe, up to its end. Both programs come from one
 //! build, and both messages begin with the [`Version`].
 
-use crate::{Malformed, Message, Version, choice, layout};
+use nunbird_wire::{Malformed, Message, Version, choice, layout};
 use std::ffi::CString;
 
 /// The number of the order in `nunbird-validate`.
@@ -112,7 +112,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::{Account, End, MAX_ORDER, MAX_OUTPUT, MAX_REPORT, Order, Report, Said};
-    use crate::{FORMAT_VERSION, Malformed, Message, Version};
+    use nunbird_wire::{FORMAT_VERSION, Malformed, Message, Version};
 
     /// The most groups of an account (`NGROUPS_MAX`).
     const MAX_GROUPS: usize = 65_536;
