@@ -3,7 +3,7 @@ use crate::{
     Script, Used, destinations, encode,
 };
 use nunbird_files::directory::Directory;
-use nunbird_files::foreign::Caller;
+use nunbird_files::identity::Caller;
 use nunbird_handover::{Audit, BatchEnd, RuleRef, Summary, Syslog};
 use nunbird_host::unverified::{Turn, turn};
 use nunbird_host::{Places, Rights, Sockets};

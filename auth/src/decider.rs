@@ -10,7 +10,7 @@ use crate::refusal::{Class, Code, Refusal};
 use crate::requests::{Serving, message};
 use crate::settings;
 use crate::store;
-use nunbird_files::foreign::Caller;
+use nunbird_files::identity::Caller;
 use nunbird_host::{memory, runner};
 use nunbird_messages::{JobDirectory, Record, Untrusted, Version};
 use nunbird_requests::{

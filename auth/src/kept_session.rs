@@ -5,7 +5,7 @@
 use crate::privilege::Privilege;
 use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::store;
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::identity::acting_as;
 use nunbird_messages::{Keep, Record, SessionSpan};
 use nunbird_sys::{answer, peer};
 use std::fmt::Display;
@@ -75,15 +75,14 @@ enum Keeper {
 /// The way to the keeper. Of one that is gone nothing is left then.
 fn reach(privilege: Privilege, socket: &Path) -> io::Result<Keeper> {
     let keeper = privilege.keeper();
-    let _identity = FileIdentity::assume(keeper.uid, keeper.gid)?;
-    match peer::connect(socket, CONNECT) {
+    acting_as(keeper, || match peer::connect(socket, CONNECT) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Keeper::NeverWas),
         Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(socket).map(|()| Keeper::Gone)
         }
         Ok(stream) if peer::uid(&stream)? != keeper.uid => Err(io::ErrorKind::PermissionDenied.into()),
         other => other.map(Keeper::Listens),
-    }
+    })?
 }
 
 /// Asks for the end, and listens until it has come; none where the keeper was killed before it heard.

@@ -7,7 +7,7 @@
 use crate::context::Context;
 use crate::privilege::{NOBODY_AT_ALL, Privilege, Source};
 use crate::refusal::{Code, Refusal};
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::identity::acting_as;
 use nunbird_groups::{Answer, As, Counter, Make, PROGRAM, Request, Systemd};
 use nunbird_host::files;
 use nunbird_messages::{Group, ProcessLimits, Record};
@@ -124,12 +124,10 @@ impl Confines {
     }
 
     fn take_oom_score(&self, privilege: Privilege) -> io::Result<()> {
-        let keeper = privilege.keeper();
-        let _identity = FileIdentity::assume(keeper.uid, keeper.gid)?;
         let take =
             || self.processes.oom_score_adj.map_or_else(priority::plain_oom_score, priority::set_oom_score);
         if privilege.source.is_privileged() {
-            return take();
+            return acting_as(privilege.keeper(), take)?;
         }
         // The file is root's while no process may look into this one, and here no process is root. Those that may look
         // meanwhile are processes of the same account, which started this one.

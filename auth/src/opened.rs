@@ -3,8 +3,8 @@
 use crate::context::Context;
 use crate::refusal::{Code, Refusal};
 use nunbird_files::foreign;
-use nunbird_files::identity::FileIdentity;
-use nunbird_files::provision::{self, Owner};
+use nunbird_files::identity::{Caller, acting_as};
+use nunbird_files::provision;
 use nunbird_messages::Record;
 use nunbird_sys::exec;
 use std::fmt::Display;
@@ -87,10 +87,9 @@ pub(crate) fn make_own_directory(context: &Context<'_>, record: &Record) -> Resu
         let message = "the directory for your jobs could not be made on this host";
         Refusal::system(Code::DataDir, message, format!("{}: {e}", path.display()))
     };
-    let keeper = context.privilege.keeper();
-    let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(refuse)?;
-    let owner = Owner { uid: record.account.uid, gid: record.account.gid };
-    provision::make_for(path, owner).map(drop).map_err(refuse)
+    let owner = Caller { uid: record.account.uid, gid: record.account.gid };
+    let made = acting_as(context.privilege.keeper(), || provision::make_for(path, owner));
+    made.flatten().map(drop).map_err(refuse)
 }
 
 pub(crate) fn could_not_start(step: &str, error: &dyn Display) -> Refusal {

@@ -1,7 +1,7 @@
 //! How this process holds its privilege, and that it holds no more than it needs.
 
 use crate::refusal::{Code, Refusal};
-use nunbird_files::foreign::Caller;
+use nunbird_files::identity::Caller;
 use nunbird_host::{Here, Rights};
 pub(crate) use nunbird_requests::Privileges as Source;
 use nunbird_sys::capabilities::{self, CAP_SETGID, CAP_SETUID, Capabilities};

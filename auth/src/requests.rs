@@ -10,8 +10,7 @@ use crate::refusal::{Class, Refusal};
 use crate::slots::{self, Wanted};
 use crate::store::{self, Store};
 use nunbird_accounts::users::UserEntry;
-use nunbird_files::foreign::Caller;
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::identity::{Caller, acting_as};
 use nunbird_host::{Destination, Fetch, Floor, Here, Places, System, Validate};
 use nunbird_messages::{Group, JobDirectory, Record};
 use nunbird_requests::{Confine, RefusedBy, Reply, Request, Slot, Status, Tidying};
@@ -251,9 +250,7 @@ impl<'c, 'i> Serving<'c, 'i> {
 
     /// What is at a path, as the keeper sees it; none where nothing is.
     fn look(&self, path: &Path) -> io::Result<Option<std::fs::Metadata>> {
-        let keeper = self.context.privilege.keeper();
-        let _identity = FileIdentity::assume(keeper.uid, keeper.gid)?;
-        match std::fs::symlink_metadata(path) {
+        match acting_as(self.context.privilege.keeper(), || std::fs::symlink_metadata(path))? {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             other => other.map(Some),
         }

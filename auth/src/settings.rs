@@ -3,7 +3,7 @@
 use crate::privilege::{Privilege, Source};
 use crate::refusal::{Code, Refusal};
 use nunbird_files::directory::Directory;
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::identity::acting_as;
 use nunbird_files::trusted::{Distrust, open_trusted_directory};
 use nunbird_host::files;
 use std::fs::File;
@@ -71,14 +71,12 @@ fn open_files(path: &Path, privilege: Privilege) -> Result<Opened, String> {
 /// The names of the `.toml` files of a directory that only root can have filled; none where it does not exist.
 fn names_in(directory: &Path, privilege: Privilege) -> Result<Vec<String>, String> {
     let explain = |e: &dyn std::fmt::Display| format!("{}: {e}", directory.display());
-    let keeper = privilege.keeper();
-    let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| explain(&e))?;
-    let fd = match open_trusted_directory(directory, &privilege.trusted_owners()) {
-        Ok(fd) => fd,
-        Err(Distrust::Open(_, e)) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e.to_string()),
+    let read = || match open_trusted_directory(directory, &privilege.trusted_owners()) {
+        Ok(fd) => Directory::new(fd).names().map_err(|e| explain(&e)),
+        Err(Distrust::Open(_, e)) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(e.to_string()),
     };
-    let mut names = Directory::new(fd).names().map_err(|e| explain(&e))?;
+    let mut names = acting_as(privilege.keeper(), read).map_err(|e| explain(&e))??;
     names.retain(|name| name.ends_with(".toml") && !name.starts_with('.'));
     names.sort();
     if names.len() > MAX_FILES {

@@ -12,8 +12,8 @@
 use crate::privilege::Privilege;
 use crate::refusal::{Code, Refusal};
 use nunbird_files::directory::{Directory, Lock};
-use nunbird_files::foreign::{self, Caller};
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::foreign;
+use nunbird_files::identity::{Caller, acting_as};
 use nunbird_host::{open_state, state_directory};
 use nunbird_messages::{Claim, JobDirectory, Keep, Now, Record};
 use nunbird_sys::clock;
@@ -285,18 +285,18 @@ impl Store {
         if self.is_keeper.get() {
             return act(&self.directory);
         }
-        let _identity = FileIdentity::assume(self.keeper.uid, self.keeper.gid)?;
-        act(&self.directory)
+        acting_as(self.keeper, || act(&self.directory))?
     }
 
     /// Several steps under the keeper's filesystem ids, which touch nothing but the store.
     pub(crate) fn at_once<T>(&self, act: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
-        let identity = FileIdentity::assume(self.keeper.uid, self.keeper.gid);
-        let _identity = identity.map_err(|e| self.trouble("cannot be used", &e))?;
-        let before = self.is_keeper.replace(true);
-        let done = act();
-        self.is_keeper.set(before);
-        done
+        let done = acting_as(self.keeper, || {
+            let before = self.is_keeper.replace(true);
+            let done = act();
+            self.is_keeper.set(before);
+            done
+        });
+        done.map_err(|e| self.trouble("cannot be used", &e))?
     }
 
     pub(crate) fn trouble(&self, what: &str, error: &io::Error) -> Refusal {

@@ -3,7 +3,7 @@
 
 use crate::context::Context;
 use crate::refusal::Refusal;
-use nunbird_files::foreign::Caller;
+use nunbird_files::identity::Caller;
 use nunbird_host::Turn;
 use nunbird_messages::Untrusted;
 use std::path::Path;

@@ -4,7 +4,7 @@
 use crate::host::group_name;
 use crate::{fetched, floor_facts, programs};
 use nunbird_accounts::users;
-use nunbird_files::foreign::Caller;
+use nunbird_files::identity::Caller;
 use nunbird_handover::Code;
 use nunbird_host::{Floor, Here, Rights, System};
 use nunbird_judge::account::{self, ThisHost};

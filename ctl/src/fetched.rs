@@ -3,8 +3,7 @@
 //! is asked.
 
 use nunbird_files::directory::Directory;
-use nunbird_files::foreign::Caller;
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::identity::{Caller, acting_as};
 use nunbird_host::{Here, Rights};
 use nunbird_judge::Fetched;
 use nunbird_judge::keys::{self, Keys};
@@ -29,7 +28,10 @@ pub(crate) fn keys(policy: &Policy, rights: Rights, before: Keys) -> io::Result<
         Ok(meta) if rights.can_change_user => Caller { uid: meta.uid(), gid: meta.gid() },
         _ => rights.keeper,
     };
-    let _identity = FileIdentity::assume(owner.uid, owner.gid)?;
+    acting_as(owner, || fetch(policy, rights, before)).flatten()
+}
+
+fn fetch(policy: &Policy, rights: Rights, before: Keys) -> io::Result<Fetched> {
     let directory = tempfile::Builder::new().prefix("nunbirdctl-").tempdir()?;
     let mut copies = Vec::new();
     for server in &policy.gitlab {

@@ -2,7 +2,7 @@
 
 use crate::finding::Finding;
 use nunbird_accounts::users;
-use nunbird_files::foreign::Caller;
+use nunbird_files::identity::Caller;
 use nunbird_host::refusal::Refusal;
 use nunbird_host::{Floor, Here, Rights};
 use nunbird_policy::{Downscope, Policy, own_directory};

@@ -3,8 +3,7 @@
 //! Called in a forked child of the privileged program; the parent stays and waits.
 
 use crate::isolation;
-use nunbird_files::foreign::Caller;
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::identity::{Caller, acting_as};
 use nunbird_messages::Isolation;
 use nunbird_surrender::{self as surrender, Failure, Ids, Step};
 use nunbird_sys::kernel::Linux;
@@ -77,9 +76,8 @@ impl Launch {
         exec::place(&files).step("descriptors")?;
         // Step 32.
         around.limits.map_or(Ok(()), Limits::restore).step("setrlimit")?;
-        let identity = FileIdentity::assume(around.keeper.uid, around.keeper.gid).step("setfsuid")?;
-        priority::no_protection_from_the_oom_killer().step("oom_score_adj")?;
-        drop(identity);
+        let unprotected = acting_as(around.keeper, priority::no_protection_from_the_oom_killer);
+        unprotected.step("setfsuid")?.step("oom_score_adj")?;
         process::set_umask(0o077);
         // Steps 33, 34.
         let surrendered = match around.change {

@@ -1,21 +1,12 @@
 //! Files that the caller names: opened as the caller, judged on the descriptor.
 
-use crate::identity::FileIdentity;
+use crate::identity::{Caller, acting_as};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nunbird_sys::effective::EffectiveUser;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-
-/// A uid and gid to open files as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-}
 
 /// What a private directory of the caller is known by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,19 +34,14 @@ pub fn open_for_reading(path: &Path, caller: Caller) -> io::Result<File> {
 pub fn open_with_content(path: &Path, caller: Caller, content: &[u8]) -> io::Result<File> {
     let mut file = open_as(path, caller, OFlag::O_WRONLY | OFlag::O_CREAT)?;
     nunbird_sys::exec::blocking(&file)?;
-    let guards = as_caller(caller)?;
-    file.set_len(0)?;
-    file.write_all(content)?;
-    drop(guards);
+    as_caller(caller, || file.set_len(0).and_then(|()| file.write_all(content)))?;
     Ok(file)
 }
 
 fn open_as(path: &Path, caller: Caller, how: OFlag) -> io::Result<File> {
     // O_NONBLOCK: a FIFO must not hang the program; O_NOCTTY: nor must a terminal become its own.
     let flags = how | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let guards = as_caller(caller)?;
-    let fd = open(path, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    drop(guards);
+    let fd = as_caller(caller, || Ok(open(path, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))?;
     let stat = fstat(&fd)?;
     if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
@@ -70,9 +56,7 @@ fn open_as(path: &Path, caller: Caller, how: OFlag) -> io::Result<File> {
 /// As open(2); `ENOTDIR` or `ELOOP` for a symbolic link, `EPERM` for a directory of somebody else or one that others can enter.
 pub fn private_directory(path: &Path, caller: Caller) -> io::Result<DirectoryId> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let guards = as_caller(caller)?;
-    let fd = open(path, flags, Mode::empty())?;
-    drop(guards);
+    let fd = as_caller(caller, || Ok(open(path, flags, Mode::empty())?))?;
     let stat = fstat(&fd)?;
     owned(&stat, caller)?;
     if stat.st_mode & 0o077 != 0 {
@@ -81,10 +65,12 @@ pub fn private_directory(path: &Path, caller: Caller) -> io::Result<DirectoryId>
     Ok(DirectoryId { device: stat.st_dev, inode: stat.st_ino })
 }
 
-/// The gid first: it needs a capability that the other guard takes away, and goes back last for the same reason.
-fn as_caller(caller: Caller) -> io::Result<(EffectiveUser, FileIdentity)> {
-    let files = FileIdentity::assume(caller.uid, caller.gid)?;
-    Ok((EffectiveUser::assume(caller.uid)?, files))
+/// The gid first: it needs a capability that the effective user has not, and goes back last for the same reason.
+fn as_caller<T>(caller: Caller, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    acting_as(caller, || {
+        let _user = EffectiveUser::assume(caller.uid)?;
+        act()
+    })?
 }
 
 fn owned(stat: &FileStat, caller: Caller) -> io::Result<()> {

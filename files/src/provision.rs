@@ -5,7 +5,7 @@
 //! only group, the group of the directory above, which must be allowed to write there: the kernel makes the new
 //! directory the user's. The child does nothing else. No symbolic link is followed on the way.
 
-use crate::identity::FileIdentity;
+use crate::identity::{Caller, acting_as};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
@@ -16,22 +16,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-/// Whose directory it is.
-#[derive(Debug, Clone, Copy)]
-pub struct Owner {
-    /// User id.
-    pub uid: u32,
-    /// Primary group id.
-    pub gid: u32,
-}
-
 /// Makes the directory, mode 0700, where it is missing in one of root's. The directories above it are the site's and are
 /// never made: one that is missing is more likely not mounted. Says whether it was made.
 ///
 /// # Errors
 /// For a symbolic link on the way, a directory that is not root's or that everybody may write in, and
 /// one whose group may not write in it.
-pub fn make_for(path: &Path, owner: Owner) -> io::Result<bool> {
+pub fn make_for(path: &Path, owner: Caller) -> io::Result<bool> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     };
@@ -86,12 +77,11 @@ fn judge(path: &Path, stat: &FileStat) -> io::Result<()> {
     Ok(())
 }
 
-fn make(parent: &OwnedFd, name: &OsStr, owner: Owner, group: u32) -> io::Result<()> {
+fn make(parent: &OwnedFd, name: &OsStr, owner: Caller, group: u32) -> io::Result<()> {
     let child = fork_into(|| {
         let made = || -> io::Result<()> {
             setgroups(&[Gid::from_raw(group)])?;
-            let _user = FileIdentity::assume(owner.uid, owner.gid)?;
-            Ok(mkdirat(parent, name, Mode::S_IRWXU)?)
+            Ok(acting_as(owner, || mkdirat(parent, name, Mode::S_IRWXU))??)
         };
         made().map_or_else(|e| e.raw_os_error().unwrap_or(libc::EIO), |()| 0)
     })?;

@@ -1,7 +1,7 @@
 //! Small files of the site's: configurations and maps.
 
 use crate::rights::Rights;
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::identity::acting_as;
 use nunbird_files::trusted::{Distrust, open_trusted};
 use nunbird_sys::exec;
 use std::fs::File;
@@ -16,10 +16,8 @@ const MAX_FILE: u64 = 4 << 20;
 /// # Errors
 /// As [`Distrust`] has them.
 pub fn open(path: &Path, rights: Rights) -> Result<File, Distrust> {
-    let keeper = rights.keeper;
-    let _identity =
-        FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| Distrust::Open(path.into(), e))?;
-    open_trusted(path, &rights.trusted_owners())
+    acting_as(rights.keeper, || open_trusted(path, &rights.trusted_owners()))
+        .map_err(|e| Distrust::Open(path.into(), e))?
 }
 
 /// Opens a program of Nunbird's that lies beside the one that this process runs.

@@ -8,7 +8,7 @@ use crate::refusal::{Code, Refusal};
 use crate::rights::Rights;
 use crate::system::System;
 use nunbird_accounts::users::{self, UserEntry};
-use nunbird_files::foreign::Caller;
+use nunbird_files::identity::Caller;
 use nunbird_files::trusted::Distrust;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;

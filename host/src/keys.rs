@@ -3,8 +3,7 @@
 use crate::memory;
 use crate::rights::Rights;
 use nunbird_files::directory::Directory;
-use nunbird_files::foreign::Caller;
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::identity::{Caller, acting_as};
 use nunbird_files::trusted::open_trusted_directory;
 use nunbird_surrender::{self as surrender, Ids};
 use nunbird_sys::fork::{Ended, fork_into};
@@ -61,10 +60,11 @@ layout!(Unfetched { possible, why });
 pub(crate) fn read(directory: &Path, name: &str, rights: Rights) -> Result<Vec<u8>, String> {
     let path = directory.join(name);
     let explain = |e: io::Error| format!("{}: {e}; run `nunbird-keys refresh`", path.display());
-    let keeper = rights.keeper;
-    let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(explain)?;
-    let (opened, owner) = keys_directory(directory, rights)?;
-    let (bytes, uid, mode) = opened.read(name, MAX_KEYS_FILE).map_err(explain)?;
+    let read = || {
+        let (opened, owner) = keys_directory(directory, rights)?;
+        Ok::<_, String>((opened.read(name, MAX_KEYS_FILE).map_err(explain)?, owner))
+    };
+    let ((bytes, uid, mode), owner) = acting_as(rights.keeper, read).map_err(explain)??;
     if uid != owner.uid && uid != 0 {
         let wanted = owner.uid;
         return Err(format!("{}: owned by uid {uid}; it must be root's or uid {wanted}'s", path.display()));
@@ -98,9 +98,8 @@ fn keys_directory(path: &Path, rights: Rights) -> Result<(Directory, Caller), St
 pub(crate) fn fetch(fetch: &Fetch, rights: Rights) -> Result<Vec<u8>, Unfetched> {
     let failed = |why: String| Unfetched { possible: true, why };
     let owner = if fetch.writes || rights.privileged {
-        let keeper = rights.keeper;
-        let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| failed(e.to_string()))?;
-        keys_directory(&fetch.directory, rights).map_err(failed)?.1
+        let opened = acting_as(rights.keeper, || keys_directory(&fetch.directory, rights));
+        opened.map_err(|e| failed(e.to_string()))?.map_err(failed)?.1
     } else {
         rights.caller
     };

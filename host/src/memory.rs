@@ -1,7 +1,7 @@
 //! The memory of a forked child that works on what strangers wrote.
 
 use crate::rights::Rights;
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::identity::{Caller, acting_as};
 use nunbird_sys::{priority, process};
 use std::io;
 
@@ -18,8 +18,7 @@ pub fn bound(rights: Rights) -> io::Result<()> {
     if rights.can_change_user {
         // `/proc/self` is root's: either this process is, or it is not dumpable (proc(5)). The keeper can be the runner's account,
         // where root explains a job of a host without privilege.
-        let _identity = FileIdentity::assume(0, 0)?;
-        priority::first_for_the_oom_killer()?;
+        acting_as(Caller { uid: 0, gid: 0 }, priority::first_for_the_oom_killer)??;
     } else {
         process::while_inspection_is_allowed(priority::first_for_the_oom_killer)?;
     }

@@ -6,8 +6,7 @@
 
 use crate::rights::{Rights, open_state, state_directory, state_path};
 use nunbird_files::directory::Directory;
-use nunbird_files::foreign::Caller;
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::identity::{Caller, acting_as};
 use nunbird_wire::layout;
 use std::io;
 use std::path::PathBuf;
@@ -49,11 +48,8 @@ impl People {
     pub(crate) fn known(rights: Rights, name: &str) -> Result<Option<PersonFile>, String> {
         let path = state_path(rights, PEOPLE_DIR, UNPRIVILEGED_PEOPLE_DIR);
         let path = path.map_err(|e| no_directory(rights, &e))?;
-        let missing = || {
-            let _identity = FileIdentity::assume(rights.keeper.uid, rights.keeper.gid).ok()?;
-            path.symlink_metadata().err().map(|e| e.kind())
-        };
-        if !rights.privileged && missing() == Some(io::ErrorKind::NotFound) {
+        let found = || acting_as(rights.keeper, || path.symlink_metadata());
+        if !rights.privileged && matches!(found(), Ok(Err(e)) if e.kind() == io::ErrorKind::NotFound) {
             return Ok(None);
         }
         Self::at(path, rights)?.find(name)
@@ -86,8 +82,7 @@ impl People {
     }
 
     fn as_keeper<T>(&self, act: impl FnOnce(&Directory) -> io::Result<T>) -> io::Result<T> {
-        let _identity = FileIdentity::assume(self.keeper.uid, self.keeper.gid)?;
-        act(&self.directory)
+        acting_as(self.keeper, || act(&self.directory))?
     }
 }
 

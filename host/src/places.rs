@@ -7,8 +7,7 @@
 use crate::rights::Rights;
 use crate::unverified::{self, Turn};
 use nunbird_files::directory::Directory;
-use nunbird_files::foreign::Caller;
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::identity::{Caller, acting_as};
 use nunbird_files::lines::Lines;
 use nunbird_files::trusted::open_trusted_directory;
 use nunbird_sys::clock;
@@ -87,7 +86,7 @@ impl Places {
     /// The same with other sockets.
     pub fn open_at(destinations: &[Destination], rights: Rights, sockets: Sockets<'_>) -> Self {
         let local = |path: &Path| {
-            let opened = as_keeper(rights, || Datagrams::open(path));
+            let opened = acting_as(rights.keeper, || Datagrams::open(path)).flatten();
             opened.map(Place::Local).map_err(|e| format!("{}: {e}", path.display()))
         };
         let open = |destination: &Destination| match destination {
@@ -146,18 +145,13 @@ impl Display for Place {
     }
 }
 
-fn as_keeper<T>(rights: Rights, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let _identity = FileIdentity::assume(rights.keeper.uid, rights.keeper.gid)?;
-    act()
-}
-
 fn open_file(path: &Path, rights: Rights) -> io::Result<Lines> {
     let (parent, name) = path.parent().zip(path.file_name()).ok_or(io::ErrorKind::InvalidInput)?;
     let name = name.to_str().ok_or(io::ErrorKind::InvalidInput)?;
-    as_keeper(rights, || {
+    acting_as(rights.keeper, || {
         let fd = open_trusted_directory(parent, &rights.trusted_owners()).map_err(io::Error::other)?;
         Directory::new(fd).lines(name, rights.keeper.uid)
-    })
+    })?
 }
 
 /// Whether a refusal of a call without a verified identity is written, counted beside this audit file.
@@ -167,10 +161,10 @@ fn open_file(path: &Path, rights: Rights) -> io::Result<Lines> {
 pub fn turn(file: &Path, rights: Rights) -> Result<Turn, String> {
     let count = || {
         let parent = file.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        as_keeper(rights, || {
+        acting_as(rights.keeper, || {
             let fd = open_trusted_directory(parent, &rights.trusted_owners()).map_err(io::Error::other)?;
             unverified::turn(&Directory::new(fd), rights.caller.uid, clock::now()?)
-        })
+        })?
     };
     count().map_err(|e| format!("counter beside {}: {e}", file.display()))
 }
@@ -179,12 +173,13 @@ pub fn turn(file: &Path, rights: Rights) -> Result<Turn, String> {
 /// nothing. A process that has given up its privileges has no more than those. Without a daemon there is no place that is left.
 pub fn to_syslog(line: &[u8], caller: Option<Caller>) {
     let send = || {
-        let _identity = caller.and_then(|caller| FileIdentity::assume(caller.uid, caller.gid).ok());
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.send_to(line, LOG)
     };
-    let _nobody_listens = send();
+    if caller.is_none_or(|caller| acting_as(caller, send).is_err()) {
+        let _nobody_listens = send();
+    }
 }
 
 /// A socket of a daemon on this host.

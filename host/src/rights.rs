@@ -2,8 +2,7 @@
 
 use nunbird_accounts::users;
 use nunbird_files::directory::Directory;
-use nunbird_files::foreign::Caller;
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::identity::{Caller, acting_as};
 use nunbird_files::trusted::open_trusted_directory;
 use std::fmt::Display;
 use std::io;
@@ -65,10 +64,9 @@ pub fn state_path(rights: Rights, privileged: &str, unprivileged: &str) -> io::R
 pub fn open_state(path: &Path, rights: Rights, privileged: &str) -> Result<Directory, String> {
     let keeper = rights.keeper;
     let explain = |e: &dyn Display| format!("{}: {e}", path.display());
-    let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| explain(&e))?;
-    let fd = open_trusted_directory(path, &rights.trusted_owners())
+    let fd = acting_as(keeper, || open_trusted_directory(path, &rights.trusted_owners()))
+        .map_err(|e| explain(&e))?
         .map_err(|e| format!("{e} (the package makes {privileged}, mode 0700)"))?;
-    drop(identity);
     let directory = Directory::new(fd);
     let (uid, _, mode) = directory.owner().map_err(|e| explain(&e))?;
     if uid != keeper.uid || mode & 0o077 != 0 {

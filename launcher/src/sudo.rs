@@ -8,7 +8,7 @@
 
 use crate::{NO_HANDOVER, start};
 use nunbird_drop::launch::{Change, Launch, Surroundings};
-use nunbird_files::foreign::Caller;
+use nunbird_files::identity::Caller;
 use nunbird_handover::{EXIT_CODE_FD, HANDOVER_FD, Handover, Isolation, SCRIPT_FD};
 use nunbird_messages::{SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
 use nunbird_relay as relay;

@@ -11,7 +11,7 @@
 mod make;
 
 use nunbird_cgroup::{JobGroup, Kept, Trouble};
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::identity::{Caller, acting_as};
 use nunbird_groups::{Answer, Counter, MAX_REQUEST, Request, SOCKET_FD};
 use nunbird_started::inherited;
 use nunbird_sys::capabilities::{CAP_SETUID, Capabilities};
@@ -93,14 +93,17 @@ fn end(kept: &Kept, uid: u32, user: u32) -> Result<Answer, Trouble> {
     }
     // Where it may change ids it is root's, and the groups may be the runner's.
     let [_, gid, _] = Linux.gids().map_err(unplaced)?;
-    let _identity = FileIdentity::assume(if uid == 0 { kept.owner } else { uid }, gid).map_err(unplaced)?;
-    let Some(group) = there(kept)? else { return Ok(Answer::Done) };
-    if !changes_ids && uid != user && !group.is_killed_by_the_kernel() {
-        return Ok(Answer::Keeper);
-    }
-    group.kill(user, PATIENCE)?;
-    let (files, contents) = group.used();
-    Ok(Answer::Ended(files.to_bytes(), contents))
+    let ids = Caller { uid: if uid == 0 { kept.owner } else { uid }, gid };
+    let end = || {
+        let Some(group) = there(kept)? else { return Ok(Answer::Done) };
+        if !changes_ids && uid != user && !group.is_killed_by_the_kernel() {
+            return Ok(Answer::Keeper);
+        }
+        group.kill(user, PATIENCE)?;
+        let (files, contents) = group.used();
+        Ok(Answer::Ended(files.to_bytes(), contents))
+    };
+    acting_as(ids, end).map_err(unplaced)?
 }
 
 /// Removes the group, once it is empty, or has systemd stop it.

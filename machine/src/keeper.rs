@@ -7,7 +7,7 @@ use crate::places::MOUNTS;
 use crate::state::{Note, machine_name};
 use crate::tree::Tree;
 use crate::{Trouble, account, groups, layer};
-use nunbird_files::identity::FileIdentity;
+use nunbird_files::identity::{Caller, acting_as};
 use nunbird_mounts::{self as mounts, Allows, Leader};
 use nunbird_parts::{Machine, MachineAccount, MachineAnswer, MachineBind};
 use nunbird_started::process::outlive_parent;
@@ -219,10 +219,8 @@ fn unmapped(path: &Path, error: &io::Error) -> Trouble {
 /// What the user could not open is in no machine of theirs. The capabilities stay root's, which would open what links of /proc lead to.
 fn open_as_user(path: &Path, account: &MachineAccount) -> io::Result<OwnedFd> {
     Linux.set_groups(&account.groups)?;
-    let opened = (|| {
-        let _identity = FileIdentity::assume(account.ids.uid, account.ids.gid)?;
-        mounts::find(path)
-    })();
+    let ids = Caller { uid: account.ids.uid, gid: account.ids.gid };
+    let opened = acting_as(ids, || mounts::find(path)).flatten();
     Linux.set_groups(&[])?;
     opened
 }

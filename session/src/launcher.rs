@@ -5,7 +5,7 @@ use crate::order;
 use crate::outputs::Outputs;
 use crate::pam::Trouble;
 use nunbird_drop::launch::{Change, Launch, Surroundings};
-use nunbird_files::foreign::Caller;
+use nunbird_files::identity::Caller;
 use nunbird_messages::{
     EXIT_CODE_FD, Envelope, HANDOVER_FD, SCRIPT_FD, SUMMARY_FD, SessionAdditions, SessionOrder,
     SessionTrouble, Version,

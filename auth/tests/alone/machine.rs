@@ -74,7 +74,7 @@ impl Machine {
             let target = Path::new("/etc").join(name);
             mount(Some(&file), &target, none, MsFlags::MS_BIND, none).expect("a mount");
         }
-        let caller = nunbird_files::foreign::Caller { uid: 0, gid: 0 };
+        let caller = nunbird_files::identity::Caller { uid: 0, gid: 0 };
         let privilege = Privilege { source: Source::Root, caller };
         Machine { mode, privilege, directory: directory.to_path_buf() }
     }

@@ -13,7 +13,7 @@
 //! its own uid, and what it controls, its home directory and the roots of its processes, is
 //! inspected in a child with a timeout.
 
-use super::{Action, Item, records};
+use super::{Action, Item, records, tree};
 use crate::patient;
 use crate::runner_processes;
 use nix::errno::Errno;
@@ -23,7 +23,6 @@ use nix::unistd::geteuid;
 use nunbird_accounts::users::UserEntry;
 use nunbird_cgroup::{self as cgroup, Kept, Parent, Place, Stray, Way};
 use nunbird_files::directory::Directory;
-use nunbird_files::identity::FileIdentity;
 use nunbird_messages::{Claim, Group, Record};
 use nunbird_wire::Message;
 use serde::{Deserialize, Serialize};
@@ -173,7 +172,10 @@ impl Recorded {
     /// `None` if there is no such directory. One that this account may not read is an error: its
     /// jobs may run.
     fn read(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
-        let _identity = act_as(owner)?;
+        tree::as_account(owner, || Self::read_here(path))
+    }
+
+    fn read_here(path: &Path) -> io::Result<Option<Self>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = match open(path, flags, Mode::empty()) {
             Ok(fd) => Directory::new(fd),
@@ -249,10 +251,6 @@ impl Recorded {
     fn whole(&self) -> impl Iterator<Item = Kept> {
         self.kept.iter().filter_map(|bytes| Kept::read_whole(&Group::from_bytes(bytes).ok()?).ok())
     }
-}
-
-fn act_as((uid, gid): (u32, u32)) -> std::io::Result<Option<FileIdentity>> {
-    geteuid().is_root().then(|| FileIdentity::assume(uid, gid)).transpose()
 }
 
 /// Below what the runner has groups of jobs. A process in a container may have the runner's number and a Nunbird of its own, whose

@@ -14,7 +14,6 @@ use nix::sys::stat::{FileStat, Mode, fstatat};
 use nix::unistd::geteuid;
 use nunbird_accounts::users::{self, UserEntry};
 use nunbird_files::directory::Directory;
-use nunbird_files::identity::FileIdentity;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -143,11 +142,7 @@ fn youngest(directory: &OwnedFd, name: &str, stat: &FileStat) -> i64 {
 
 /// As the runner, which cannot touch the files of other accounts.
 fn remove(directory: &OwnedFd, name: &str, runner: &UserEntry, reason: String) -> (Action, String) {
-    let identity = match geteuid().is_root() {
-        true => FileIdentity::assume(runner.uid, runner.gid).map(Some),
-        false => Ok(None),
-    };
-    match identity.and_then(|_identity| tree::remove(directory, name, runner.uid)) {
+    match tree::as_account((runner.uid, runner.gid), || tree::remove(directory, name, runner.uid)) {
         Ok(()) => (Action::Removed, reason),
         Err(e) => (Action::Failed, format!("{reason}: {e}")),
     }

@@ -6,8 +6,9 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use nunbird_files::directory::Directory;
+use nunbird_files::identity::{Caller, acting_as};
 use nunbird_housekeeping::Housekeeping;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,6 +19,11 @@ const DEEPEST: usize = 64;
 /// The mtime of a directory, in seconds since the epoch.
 pub(super) fn changed(directory: &Directory) -> io::Result<Vec<i64>> {
     directory.times()
+}
+
+/// Touches files as this account where this process is root; any other process is that account.
+pub(super) fn as_account<T>((uid, gid): (u32, u32), act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    if geteuid().is_root() { acting_as(Caller { uid, gid }, act).flatten() } else { act() }
 }
 
 /// Opens a directory, not a link to one.

@@ -3,7 +3,7 @@
 use crate::Test;
 use crate::machine::{ALICE, KEYS, PRIVILEGED, ROOT, RUNNER, UNPRIVILEGED, directory, write};
 use nunbird_accounts::users::UserEntry;
-use nunbird_files::foreign::Caller;
+use nunbird_files::identity::Caller;
 use nunbird_host::refusal::{Class, Code};
 use nunbird_host::{Floor, Here, Rights, System};
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use crate::Test;
 use crate::machine::{ALICE, KEYS, PRIVILEGED, ROOT, RUNNER, UNPRIVILEGED, as_account, directory, write};
-use nunbird_files::foreign::Caller;
+use nunbird_files::identity::Caller;
 use nunbird_host::{Fetch, Here, Rights, System, Unfetched};
 use std::ffi::CString;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
-use nunbird_files::foreign::Caller;
+use nunbird_files::identity::Caller;
 use nunbird_host::{Here, Rights};
 use nunbird_sys::fork::{Ended, fork_into};
 use std::fs::{self, Permissions};

@@ -38,7 +38,7 @@ fn a_users_file_is_read_as_the_user() {
     write("/home/alice/.config/x", "", ALICE, 0o600);
     assert_eq!(read(9), OwnFile::Content(Vec::new()));
     // Of a group of hers, for which the child has to have it.
-    directory("/home/alice/.config", nunbird_files::foreign::Caller { uid: 0, gid: 4200 }, 0o750);
+    directory("/home/alice/.config", nunbird_files::identity::Caller { uid: 0, gid: 4200 }, 0o750);
     assert_eq!(read(9), OwnFile::Content(Vec::new()));
     let missing = PRIVILEGED.own_file("gone", Path::new(INSIDE), 9).expect_err("no account");
     assert_eq!(missing, "no account `gone`");

@@ -91,7 +91,7 @@ fn without_privilege_the_store_is_made_when_something_is_written() {
         assert!(UNPRIVILEGED.person(NAME).is_err(), "what cannot be read is not missing");
     });
     fs::remove_dir_all("/home/bob").expect("removed");
-    let bob = nunbird_files::foreign::Caller { uid: 4102, gid: 4102 };
+    let bob = nunbird_files::identity::Caller { uid: 4102, gid: 4102 };
     as_account(bob, || {
         let mut here = UNPRIVILEGED;
         (here.0.keeper, here.0.caller) = (bob, bob);
