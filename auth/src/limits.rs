@@ -7,8 +7,9 @@
 use crate::context::Context;
 use crate::privilege::{NOBODY_AT_ALL, Privilege, Source};
 use crate::refusal::{Code, Refusal};
+use nunbird_ask::{As, PROGRAM};
 use nunbird_files::identity::acting_as;
-use nunbird_groups::{Answer, As, Counter, Make, PROGRAM, Request, Systemd};
+use nunbird_groups::{Answer, Counter, Make, Request, Systemd};
 use nunbird_host::files;
 use nunbird_messages::{Group, ProcessLimits, Record};
 use nunbird_requests::{Confine, Counted};
@@ -283,7 +284,7 @@ fn ask(
     request: &Request,
     patience: Duration,
 ) -> Result<(Answer, Vec<Counter>), String> {
-    nunbird_groups::ask(&files::beside(PROGRAM, privilege.rights())?, by, request, patience)
+    nunbird_ask::ask(&files::beside(PROGRAM, privilege.rights())?, by, request, patience)
 }
 
 fn unexpected(answer: Answer) -> String {

@@ -2,7 +2,7 @@
 
 use crate::call::Call;
 use crate::monitor::decider_failed;
-use nunbird_groups::{Disk, Order};
+use nunbird_gauges::{Disk, Order};
 use nunbird_handover::{Amounts, DiskLimit, JobLimits, JobSpec, Rlimits};
 use nunbird_host::refusal::{Code, Refusal, clean, print_error};
 use nunbird_judge::place;

@@ -1,12 +1,17 @@
-//! The counters of a job's control group: what each of them is.
+//! What `nunbird-decide` and `nunbird-limits` say to each other about a job's control group, which `nunbird-auth` passes on unread and does not
+//! link: what the group is to be ([`Order`]), and what each of its counters is.
 //!
-//! `nunbird-limits` opens and describes them, `nunbird-auth` passes on the description and what is in the files, both unread, and
+//! `nunbird-limits` opens and describes the counters, `nunbird-auth` passes on the description and what is in the files, both unread, and
 //! `nunbird-decide` understands them (`nunbird_audit::usage`). So no program with privilege parses what the kernel counts.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod order;
 
 use nunbird_wire::choice;
+pub use order::{Disk, Order};
 
 /// What is counted: a field of `nunbird_audit::Usage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

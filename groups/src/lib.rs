@@ -1,8 +1,8 @@
-//! What `nunbird-auth` and `nunbird-session` ask of `nunbird-limits`, and how they start it.
+//! What `nunbird-auth` and `nunbird-session` ask of `nunbird-limits`, which `groups/ask/` starts.
 //!
 //! One process for each request: one message there, one back through a socket, and behind that open files, the [`Counter`]s. What a group is
-//! made of is [`Order`], the decider's word; what was made comes back as bytes that nobody but `nunbird-limits` reads. All programs come from
-//! one build; another [`Version`](nunbird_wire::Version) is an error.
+//! made of is the decider's word, in bytes (`nunbird_gauges::Order`); what was made comes back as bytes that nobody but `nunbird-limits`
+//! reads. All programs come from one build; another [`Version`](nunbird_wire::Version) is an error.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -10,14 +10,10 @@
 
 mod counter;
 mod messages;
-mod order;
-mod start;
 
 pub use counter::Counter;
-pub use messages::{Answer, MAX_ANSWER, MAX_COUNTERS, MAX_REQUEST, Make, Request, Systemd};
+pub use messages::{Answer, MAX_ANSWER, MAX_COUNTERS, MAX_REQUEST, Make, Request, SOCKET_FD, Systemd};
 pub use nunbird_parts::Group;
-pub use order::{Disk, MAX_DISKS, Order};
-pub use start::{As, PROGRAM, SOCKET_FD, ask};
 
 #[cfg(test)]
 mod tests;

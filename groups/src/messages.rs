@@ -2,7 +2,10 @@
 
 use nunbird_parts::Group;
 use nunbird_wire::{choice, layout};
+use std::os::fd::RawFd;
 
+/// The number of the socket in `nunbird-limits`.
+pub const SOCKET_FD: RawFd = 3;
 /// The longest request, in bytes.
 pub const MAX_REQUEST: usize = 64 << 10;
 /// The longest answer, in bytes: what is in eight counters, and a word.
@@ -40,7 +43,7 @@ pub struct Make {
     pub decision: u64,
     /// The job's account.
     pub account: String,
-    /// An [`Order`](crate::Order).
+    /// What the decider orders, for `nunbird-limits` alone (`nunbird_gauges::Order`).
     pub order: Vec<u8>,
 }
 

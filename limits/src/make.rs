@@ -3,7 +3,8 @@
 use nunbird_cgroup::{
     Amounts, DiskAmounts, JobGroup, Kept, Place, Trouble, Units, Way, disks_of, name_of, parent_of,
 };
-use nunbird_groups::{Answer, Make, Order, Systemd};
+use nunbird_gauges::Order;
+use nunbird_groups::{Answer, Make, Systemd};
 use nunbird_wire::Message;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! The job's control group, which the launcher is brought into last of all, once no module can move it any more: by `nunbird-limits`.
 
+use nunbird_ask::{As, PROGRAM};
 use nunbird_files::trusted::open_trusted;
-use nunbird_groups::{Answer, As, PROGRAM, Request};
+use nunbird_groups::{Answer, Request};
 use nunbird_messages::Group as JobsGroup;
 use nunbird_sys::exec;
 use std::fs::File;
@@ -34,7 +35,7 @@ impl Group {
         let capabilities = if self.group.is_runners { 1 << CAP_DAC_OVERRIDE } else { 0 };
         let by = As { ids: Some((0, 0)), capabilities };
         let request = Request::Enter(self.group.clone(), Some(process));
-        match nunbird_groups::ask(&self.program, by, &request, PATIENCE)? {
+        match nunbird_ask::ask(&self.program, by, &request, PATIENCE)? {
             (Answer::Entered(..), _) => Ok(()),
             (Answer::Trouble(why), _) => Err(why),
             _ => Err(format!("{PROGRAM} answered something else than was asked")),

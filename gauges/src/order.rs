@@ -3,9 +3,6 @@
 use nunbird_wire::layout;
 use std::path::PathBuf;
 
-/// The most disks of one order.
-pub const MAX_DISKS: usize = 64;
-
 /// A group to be made. What is not said is not limited.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Order {
@@ -36,3 +33,22 @@ pub struct Disk {
 
 layout!(Order { way, memory, swap, cpu, pids, io_weight, disks });
 layout!(Disk { device, rates });
+
+#[cfg(test)]
+mod tests {
+    use super::{Disk, Order};
+    use nunbird_wire::Message;
+
+    #[test]
+    fn an_order_is_read_as_it_was_written_and_never_in_part() {
+        let disk = Disk { device: "/scratch".into(), rates: [Some(1), None, Some(u64::MAX), Some(0)] };
+        let (way, disks) = ("v1".to_owned(), vec![disk]);
+        let order = Order { way, memory: Some(1 << 30), pids: Some(10), disks, ..Order::default() };
+        let bytes = order.to_bytes();
+        assert_eq!(Order::from_bytes(&bytes), Ok(order));
+        for end in 0..bytes.len() {
+            assert!(Order::from_bytes(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        assert!(Order::from_bytes(&[bytes.as_slice(), b"!"].concat()).is_err());
+    }
+}

@@ -1,7 +1,10 @@
-//! One process of `nunbird-limits`, with the ids that its work takes and nothing else of its parent's.
+//! One process of `nunbird-limits` for each request, with the ids that its work takes and nothing else of its parent's: for `nunbird-auth` and
+//! `nunbird-session`. A crate of its own, so that `nunbird-limits` does not link what starts it.
 
-use crate::counter::Counter;
-use crate::messages::{Answer, MAX_ANSWER, MAX_COUNTERS, Request};
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use nunbird_groups::{Answer, Counter, MAX_ANSWER, MAX_COUNTERS, Request, SOCKET_FD};
 use nunbird_sys::capabilities::Capabilities;
 use nunbird_sys::fork::fork_into;
 use nunbird_sys::kernel::{Kernel, Linux};
@@ -12,14 +15,12 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 /// The program's name, beside those that start it.
 pub const PROGRAM: &str = "nunbird-limits";
-/// The number of the socket in it.
-pub const SOCKET_FD: RawFd = 3;
 /// How long it may take to end behind its answer.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 /// What it may have of address space, in bytes.
