@@ -13,7 +13,8 @@ use nunbird_handover::{
 };
 use nunbird_host::refusal::{Code, Refusal};
 use nunbird_judge::{Course, Judged, Proof, batch, containers, judgement, people, place, token_help};
-use nunbird_messages::{AccountIds, Group, Machine, MachineBind, Record, Version};
+use nunbird_messages::{AccountIds, Group, MachineOrder, Record, Version};
+use nunbird_order::{Machine, MachineBind};
 use nunbird_policy::{MACHINES, Rule};
 use nunbird_requests::{Reply, Request, Slot};
 use nunbird_token::Admitted;
@@ -166,7 +167,7 @@ fn record(
 }
 
 /// The job's machine, where its container is one.
-fn machine(settings: &Settings, rule: &Rule, spec: &JobSpec) -> Result<Option<Machine>, Refusal> {
+fn machine(settings: &Settings, rule: &Rule, spec: &JobSpec) -> Result<Option<MachineOrder>, Refusal> {
     let of_policy = settings.policy.container_of(rule).filter(|container| container.is_by(MACHINES));
     let (Some(from), Some(container)) = (of_policy, &spec.container) else { return Ok(None) };
     if spec.batch.is_some() {
@@ -186,7 +187,7 @@ fn machine(settings: &Settings, rule: &Rule, spec: &JobSpec) -> Result<Option<Ma
             writable: bind.writable,
             optional: bind.optional,
         });
-    Ok(Some(Machine {
+    let machine = Machine {
         tree,
         version,
         directory: container.inside(),
@@ -194,10 +195,10 @@ fn machine(settings: &Settings, rule: &Rule, spec: &JobSpec) -> Result<Option<Ma
         host_network: container.host_network,
         root: container.root,
         layer: from.layer_size.unwrap_or_default(),
-        ready: from.ready_timeout,
         nested: from.nested,
         suppress_sync: from.suppress_sync,
-    }))
+    };
+    Ok(Some(MachineOrder { ready: from.ready_timeout, bytes: machine.to_bytes() }))
 }
 
 /// What the decider keeps of the job, and what let its image pass.

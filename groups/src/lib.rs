@@ -13,7 +13,7 @@ mod messages;
 
 pub use counter::Counter;
 pub use messages::{Answer, MAX_ANSWER, MAX_COUNTERS, MAX_REQUEST, Make, Request, SOCKET_FD, Systemd};
-pub use nunbird_parts::Group;
+pub use nunbird_group::Group;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Requests and answers.
 
-use nunbird_parts::Group;
+use nunbird_group::Group;
 use nunbird_wire::{choice, layout};
 use std::os::fd::RawFd;
 

@@ -1,7 +1,8 @@
 //! The account in a machine: lines for its user database, and which of the host's ids are which of the machine's.
 
 use crate::ids::Range;
-use nunbird_parts::{Machine, MachineAccount};
+use nunbird_order::Machine;
+use nunbird_parts::MachineAccount;
 
 /// The name that a group gets which the tree does not know.
 const GROUP: &str = "nunbird-";

@@ -9,7 +9,8 @@ use crate::tree::Tree;
 use crate::{Trouble, account, groups, layer};
 use nunbird_files::identity::{Caller, acting_as};
 use nunbird_mounts::{self as mounts, Allows, Leader};
-use nunbird_parts::{Machine, MachineAccount, MachineAnswer, MachineBind};
+use nunbird_order::{Machine, MachineBind};
+use nunbird_parts::{MachineAccount, MachineAnswer};
 use nunbird_started::process::outlive_parent;
 use nunbird_sys::fork::{Child, fork_into};
 use nunbird_sys::kernel::{Kernel, Linux};
@@ -39,6 +40,8 @@ const GLANCE: Duration = Duration::from_millis(20);
 pub(crate) struct Kept<'a> {
     pub(crate) decision: &'a str,
     pub(crate) machine: Machine,
+    /// Seconds until it has to be ready.
+    pub(crate) ready: u64,
     pub(crate) account: MachineAccount,
     pub(crate) note: Note,
     pub(crate) range: Range,
@@ -126,7 +129,7 @@ fn boot(kept: &mut Kept<'_>, parent: i32, console: &Console) -> Result<(Child, L
     // A job that fills its memory ends its own processes. The fork is before this: what inherits a low score may take it back at any time.
     spare("self");
     console.follow(read);
-    let ready = wait(&child, &notified, kept.machine.ready, console);
+    let ready = wait(&child, &notified, kept.ready, console);
     // Step N11.
     let verified = ready.and_then(|leader| {
         // By its directory from here on: a tree whose first process has ended at once must not have another process in its place.

@@ -22,8 +22,7 @@ mod tree;
 use nunbird_parts::{MAX_MACHINE_REQUEST, MachineAnswer, MachineRequest};
 use nunbird_started::inherited;
 use nunbird_sys::process;
-use nunbird_wire::Version;
-use nunbird_wire::{Message, read_frame, write_frame};
+use nunbird_wire::{Message, Version, read_frame, write_frame};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -70,7 +69,7 @@ fn serve() -> io::Result<()> {
     let request = read_frame(&socket, MAX_MACHINE_REQUEST)?.ok_or_else(invalid)?;
     let (Version, request) = Message::from_bytes(&request).map_err(|_| invalid())?;
     let answer = match request {
-        MachineRequest::Start(decision, machine, account) => start::start(&decision, machine, account),
+        MachineRequest::Start(decision, order, account) => start::start(&decision, order, account),
         MachineRequest::End(decision) => state::end(&decision).map(|()| MachineAnswer::Done),
     };
     let answer = answer.unwrap_or_else(|trouble| MachineAnswer::Trouble(trouble.why, trouble.console));

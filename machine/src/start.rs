@@ -9,7 +9,8 @@ use crate::state::{self, Note};
 use crate::tree::Tree;
 use crate::{Trouble, places};
 use nunbird_files::trusted::open_trusted;
-use nunbird_parts::{MAX_MACHINE_ANSWER, Machine, MachineAccount, MachineAnswer};
+use nunbird_order::Machine;
+use nunbird_parts::{MAX_MACHINE_ANSWER, MachineAccount, MachineAnswer, MachineOrder};
 use nunbird_sys::fork::fork_into;
 use nunbird_sys::{answer, exec, process};
 use nunbird_wire::Message;
@@ -25,15 +26,16 @@ const SLACK: u64 = 15;
 /// Starts the machine of a decision, unless it has been started before.
 pub(crate) fn start(
     decision: &str,
-    machine: Machine,
+    MachineOrder { ready, bytes }: MachineOrder,
     account: MachineAccount,
 ) -> Result<MachineAnswer, Trouble> {
     state::check(decision)?;
-    check(&machine, &account)?;
+    let machine = Machine::from_bytes(&bytes).map_err(|_| Trouble::new("the order is malformed"))?;
+    check(&machine, ready, &account)?;
     let notes = places::state()?;
     // Step N2.
     let Some(note) = Note::make(decision)? else { return Ok(MachineAnswer::Done) };
-    let started = prepare(decision, machine, account, note);
+    let started = prepare(decision, machine, ready, account, note);
     if matches!(started, Err(_) | Ok(MachineAnswer::Trouble(..))) {
         state::end(decision)?;
     }
@@ -44,6 +46,7 @@ pub(crate) fn start(
 fn prepare(
     decision: &str,
     machine: Machine,
+    ready: u64,
     account: MachineAccount,
     mut note: Note,
 ) -> Result<MachineAnswer, Trouble> {
@@ -58,8 +61,8 @@ fn prepare(
     // Step N4.
     let tree = Tree::open(&machine.tree, machine.version.as_deref())?;
     note.reserve(&range, &tree).map_err(Trouble::of("the machine's note"))?;
-    let patience = Duration::from_secs(machine.ready.saturating_add(SLACK));
-    let kept = Kept { decision, machine, account, note, range, shares, tree, program };
+    let patience = Duration::from_secs(ready.saturating_add(SLACK));
+    let kept = Kept { decision, machine, ready, account, note, range, shares, tree, program };
     let (said, tell) = io::pipe().map_err(Trouble::of("pipe"))?;
     let (mut tell, mut kept) = (Some(tell), Some(kept));
     let parent = process::id();
@@ -89,7 +92,7 @@ fn prepare(
 }
 
 /// What no sound decider orders.
-fn check(machine: &Machine, account: &MachineAccount) -> Result<(), Trouble> {
+fn check(machine: &Machine, ready: u64, account: &MachineAccount) -> Result<(), Trouble> {
     let ids = &account.ids;
     let sound = |path: &Path| path.is_absolute() && !path.as_os_str().as_encoded_bytes().contains(&b'\n');
     let text = |text: &str| !text.is_empty() && !text.contains([':', '\n', '\0']);
@@ -102,7 +105,7 @@ fn check(machine: &Machine, account: &MachineAccount) -> Result<(), Trouble> {
             Err(Trouble::new("the home directory of the account cannot be in a user database"))
         }
         () if !sound(&machine.directory) || !binds() => Err(Trouble::new("a path of the order is malformed")),
-        () if machine.ready > LONGEST_READY => Err(Trouble::new("the time to be ready is out of bounds")),
+        () if ready > LONGEST_READY => Err(Trouble::new("the time to be ready is out of bounds")),
         () => Ok(()),
     }
 }

@@ -33,9 +33,10 @@ pub use fds::{
 };
 pub use isolation::Isolation;
 pub use limits::ProcessLimits;
+pub use nunbird_group::Group;
 pub use nunbird_parts::{
-    AccountIds, Group, MAX_MACHINE_ANSWER, MAX_MACHINE_REQUEST, Machine, MachineAccount, MachineAnswer,
-    MachineBind, MachineRequest,
+    AccountIds, MAX_MACHINE_ANSWER, MAX_MACHINE_REQUEST, MachineAccount, MachineAnswer, MachineOrder,
+    MachineRequest,
 };
 pub use nunbird_wire::{FORMAT_VERSION, FormatError, Version};
 pub use pam::{Pam, SessionSpan};

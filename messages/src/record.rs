@@ -4,7 +4,7 @@
 //! directory that only root can enter (for `downscope = "none"`: only the user itself), so neither the CI user nor the runner's account can
 //! write one. `nunbird-auth` goes by the fields; [`Record::body`] is for the decider, which wrote it.
 
-use crate::{AccountIds, FormatError, Group, Isolation, Machine, Pam, ProcessLimits, Runner};
+use crate::{AccountIds, FormatError, Group, Isolation, MachineOrder, Pam, ProcessLimits, Runner};
 use nunbird_wire::Version;
 use nunbird_wire::layout;
 use std::path::PathBuf;
@@ -55,7 +55,7 @@ pub struct Record {
     /// The job's control group; none where its site limits no job by one, or lets jobs run without and it could not be made.
     pub group: Option<Group>,
     /// Its machine, where its container is one.
-    pub machine: Option<Machine>,
+    pub machine: Option<MachineOrder>,
     /// Whether stages of the job go to a batch scheduler.
     pub scheduler: bool,
     /// What the decider keeps for later stages.

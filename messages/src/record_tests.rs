@@ -1,7 +1,7 @@
 use super::{AccountIds, JobDirectory, Now, Record};
 use crate::{
-    Claim, Envelope, FORMAT_VERSION, FormatError, Group, Isolation, Keep, Machine, MachineBind, Pam,
-    ProcessLimits, Runner, RunnerProcess, SessionSpan,
+    Claim, Envelope, FORMAT_VERSION, FormatError, Group, Isolation, Keep, MachineOrder, Pam, ProcessLimits,
+    Runner, RunnerProcess, SessionSpan,
 };
 use nunbird_wire::Message;
 use nunbird_wire::Version;
@@ -45,23 +45,7 @@ fn record() -> Record {
             decision: 1,
             bytes: vec![1],
         }),
-        machine: Some(Machine {
-            tree: "debian".to_owned(),
-            version: None,
-            directory: "/d".into(),
-            binds: vec![MachineBind {
-                source: "/a".into(),
-                target: "/b".into(),
-                writable: true,
-                optional: false,
-            }],
-            host_network: false,
-            root: false,
-            layer: 1 << 30,
-            ready: 30,
-            nested: true,
-            suppress_sync: false,
-        }),
+        machine: Some(MachineOrder { ready: 30, bytes: vec![2] }),
         scheduler: true,
         body: b"{}".to_vec(),
     }

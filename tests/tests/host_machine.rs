@@ -423,7 +423,8 @@ fn what_is_not_roots_or_has_accounts_ids_boots_nothing_and_a_machine_that_does_n
 }
 
 /// What a decider that was taken over writes into a record about the job's machine, and why there is none of it.
-const ORDERS: [(&str, &str); 15] = [
+const ORDERS: [(&str, &str); 16] = [
+    ("machine.order nbt", "the order is malformed"),
     ("machine.tree ..", "the name of the tree or its version is malformed"),
     ("machine.tree debian/1", "the name of the tree or its version is malformed"),
     ("machine.tree /etc", "the name of the tree or its version is malformed"),

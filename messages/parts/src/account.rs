@@ -1,6 +1,7 @@
 //! Whose a job is.
 
 use nunbird_wire::layout;
+use std::path::PathBuf;
 
 /// A local account, by its name and numbers in the system's user database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,3 +15,16 @@ pub struct AccountIds {
 }
 
 layout!(AccountIds { name, uid, gid });
+
+/// The account of a job, as `nunbird-auth` has looked it up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineAccount {
+    /// Name and numbers.
+    pub ids: AccountIds,
+    /// Its supplementary groups.
+    pub groups: Vec<u32>,
+    /// Its home directory.
+    pub home: PathBuf,
+}
+
+layout!(MachineAccount { ids, groups, home });

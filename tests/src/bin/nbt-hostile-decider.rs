@@ -4,7 +4,8 @@
 //! One request a line, as words; `admit KEY VALUE` sends the record of `/etc/nunbird/record`, made this call's own but for that key.
 
 use nunbird_host::{Destination, Fetch, Validate};
-use nunbird_messages::{Group, Isolation, Machine, MachineBind, Pam, ProcessLimits, Record, SessionSpan};
+use nunbird_messages::{Group, Isolation, Pam, ProcessLimits, Record, SessionSpan};
+use nunbird_order::{Machine, MachineBind};
 use nunbird_requests::{Confine, Launch, MAX_REPLY, MONITOR_FD, Reply, Request, Slot, Start, Task, Tidying};
 use nunbird_wire::{Message, read_frame, write_frame};
 use std::ffi::CString;
@@ -106,11 +107,13 @@ fn launch(message: &str) -> Launch {
     Launch { message: message.as_bytes().to_vec(), environment, submits: false }
 }
 
-fn machine(record: &mut Record) -> &mut Machine {
-    let machine = record.machine.as_mut().expect("a job with a machine");
+fn machine(record: &mut Record, change: impl FnOnce(&mut Machine)) {
+    let order = record.machine.as_mut().expect("a job with a machine");
+    let mut machine = Machine::from_bytes(&order.bytes).expect("a machine");
     // Those of the record are another job's.
     machine.binds.clear();
-    machine
+    change(&mut machine);
+    order.bytes = machine.to_bytes();
 }
 
 /// The record with everything that the monitor compares made right, and then `key` made `value`.
@@ -139,17 +142,25 @@ fn record(start: &Start, slot: u64, key: &str, value: &str) -> Vec<u8> {
         "closed" => record.closed = true,
         "expires_at" => record.expires_at = number(),
         "expires_at_boottime" => record.expires_at_boottime = number(),
-        "machine.tree" => machine(&mut record).tree = value.to_owned(),
-        "machine.version" => machine(&mut record).version = Some(value.to_owned()),
-        "machine.directory" => machine(&mut record).directory = value.into(),
-        "machine.bind" => machine(&mut record).binds.push(MachineBind {
-            source: value.into(),
-            target: "/nbt".into(),
-            writable: true,
-            optional: false,
+        "machine.tree" => machine(&mut record, |machine| machine.tree = value.to_owned()),
+        "machine.version" => machine(&mut record, |machine| machine.version = Some(value.to_owned())),
+        "machine.directory" => machine(&mut record, |machine| machine.directory = value.into()),
+        "machine.bind" => machine(&mut record, |machine| {
+            machine.binds.push(MachineBind {
+                source: value.into(),
+                target: "/nbt".into(),
+                writable: true,
+                optional: false,
+            });
         }),
-        "machine.ready" => machine(&mut record).ready = number(),
-        "machine.root" => machine(&mut record).root = true,
+        "machine.ready" => {
+            machine(&mut record, |_| {});
+            record.machine.as_mut().expect("a job with a machine").ready = number();
+        }
+        "machine.root" => machine(&mut record, |machine| machine.root = true),
+        "machine.order" => {
+            record.machine.as_mut().expect("a job with a machine").bytes = value.as_bytes().to_vec();
+        }
         "policy_path" => record.policy_path = value.into(),
         "own_directory" => record.own_directory = Some(value.into()),
         "group" => {

@@ -3,6 +3,7 @@
 //! calls of prctl(2) take a third of a second.
 
 use nunbird_messages::{MAX_MACHINE_REQUEST, MachineAnswer, MachineRequest, Version};
+use nunbird_order::Machine;
 use nunbird_wire::{Message, read_frame, write_frame};
 use std::fs;
 use std::io::{self, Write};
@@ -71,7 +72,8 @@ fn act(
             say(socket, usual)
         }
         "watches" => {
-            let MachineRequest::Start(_, machine, _) = request else { return Ok(()) };
+            let MachineRequest::Start(_, order, _) = request else { return Ok(()) };
+            let machine = Machine::from_bytes(&order.bytes).expect("a machine");
             let calls = machine.directory.with_file_name("machine");
             let mut watch = Command::new("setsid");
             watch.args(["-f", "sh", "-c", WATCH, "sh"]).arg(calls).arg(&machine.directory);

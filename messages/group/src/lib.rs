@@ -1,4 +1,8 @@
-//! A job's control group, as the record keeps it between stages.
+//! A job's control group, as the record keeps it between stages. A crate of its own, so that `nunbird-limits`, which gets it, links no other
+//! part of the record.
+
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use nunbird_wire::layout;
 
