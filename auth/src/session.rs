@@ -4,6 +4,7 @@
 //! reaches the child by a pipe. A failure of the session is reported by another, in one message of fixed form.
 
 use crate::context::Context;
+use crate::decider;
 use crate::limits::Confines;
 use crate::opened::could_not_start;
 use crate::privilege::Privilege;
@@ -13,8 +14,8 @@ use crate::store;
 use nunbird_drop::launch::Launch as Launcher;
 use nunbird_host::files;
 use nunbird_messages::{
-    CONTROL_FD, HANDOVER_FD, Keep, LAUNCHER_FD, REPORT_FD, Record, SessionOrder, SessionReport, SessionSpan,
-    SessionTrouble, Version,
+    CONTROL_FD, HANDOVER_FD, Keep, LAUNCHER_FD, REPORT_FD, Record, RefusedBy, SessionOrder, SessionSpan,
+    Version,
 };
 use nunbird_requests::Launch;
 use nunbird_sys::fork::{Ended, fork_into};
@@ -61,21 +62,16 @@ impl Session {
         let program = files::beside(PROGRAM, context.privilege.rights()).map_err(|e| failed(&e))?;
         let order = SessionOrder {
             version: Version,
-            decision_id: record.decision_id.clone(),
-            account: record.account.clone(),
+            record: Record { body: Vec::new(), ..record.clone() },
             groups: groups.to_vec(),
             exit_codes: context.inputs.exit_codes,
             message: launch.message.clone(),
             environment: launch.environment.clone(),
-            isolation: record.isolation,
             pam: pam.clone(),
-            group: record.group.clone(),
-            oom_score_adj: record.processes.oom_score_adj,
             keep: (pam.session == SessionSpan::Job).then(|| Keep {
                 socket: store::session_socket(record),
                 record: store::record_file(record),
                 opens: context.stage == "prepare",
-                until: record.expires_at_boottime,
             }),
         };
         Ok(Some(Session {
@@ -150,32 +146,8 @@ fn failed(detail: &dyn Display) -> Refusal {
 
 /// A report that cannot be read is trouble all the same.
 fn refusal_of(said: &[u8]) -> Refusal {
-    let SessionReport { trouble, detail } = match SessionReport::from_bytes(said) {
-        Ok(report) => report,
-        Err(e) => return failed(&format!("the report of nunbird-session: {e}")),
-    };
-    match trouble {
-        SessionTrouble::Account => {
-            Refusal::denied(Code::PamAccount, "your account on this host may not run jobs now", detail)
-                .help("the lines above are your site's reason, if there are any; ask its admins")
-        }
-        SessionTrouble::User => Refusal::denied(
-            Code::PamUser,
-            "your site's sessions are for another account than your job's",
-            detail,
-        ),
-        SessionTrouble::Timeout => Refusal::system(
-            Code::PamTimeout,
-            "a session for the job was not opened in time on this host",
-            detail,
-        ),
-        SessionTrouble::Failed => failed(&detail),
-        SessionTrouble::Lost => Refusal::denied(
-            Code::PamSession,
-            "your site's session for this job has ended before the job",
-            detail,
-        )
-        .help("run the job again; if this comes back, give your site's admins the id of this decision"),
-        SessionTrouble::Launcher => could_not_start("in the session", &detail),
+    match RefusedBy::from_bytes(said) {
+        Ok(refused) => decider::refusal(refused),
+        Err(e) => failed(&format!("the report of nunbird-session: {e}")),
     }
 }

@@ -4,8 +4,9 @@ use crate::scene::Scene;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The crates whose code runs in `nunbird-auth` and refuses jobs.
-const REFUSING: [&str; 6] = ["auth/src", "judge/src", "policy/src", "token/src", "decide/src", "host/src"];
+/// The crates whose code refuses jobs.
+const REFUSING: [&str; 7] =
+    ["auth/src", "judge/src", "policy/src", "token/src", "decide/src", "host/src", "session/src"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -48,8 +49,11 @@ fn every_code_is_in_the_list_and_every_entry_is_of_a_refusal_of_its_kind() {
     let mut text = String::new();
     REFUSING.iter().for_each(|directory| sources(&root().join(directory), &mut text));
     let used = variants(&text);
-    let denied = first_arguments(&text, "Refusal::denied(");
-    let system = first_arguments(&text, "Refusal::system(");
+    // As a call, and in the table of `session/src/trouble.rs`.
+    let of = |call, row| &first_arguments(&text, call) | &first_arguments(&text, row);
+    let denied = of("Refusal::denied(", "=> (true, ");
+    let system = of("Refusal::system(", "=> (false, ");
+    assert!(denied.contains("PamUser") && system.contains("PamTimeout"));
     assert!(denied.len() > 10 && system.len() > 20, "{denied:?} {system:?}");
 
     let listed = Scene::new().run_bare(&["explain", "--codes", "--format", "json"]).json();

@@ -4,7 +4,7 @@
 //! admin gets the whole cause in the audit file under the same id. With `-u` the job log gets it, too.
 
 pub use nunbird_messages::Code;
-use nunbird_messages::{ExitCodes, Untrusted};
+use nunbird_messages::{ExitCodes, RefusedBy, Untrusted};
 use std::borrow::Cow;
 use std::fmt::Display;
 
@@ -47,7 +47,7 @@ impl Refusal {
     }
 
     fn new(class: Class, code: Code, message: impl Into<String>, detail: impl Display) -> Self {
-        let help = Cow::Borrowed("give your site's admins the id of this decision");
+        let help = Cow::Borrowed(RefusedBy::HELP);
         Refusal { class, code, message: message.into(), detail: clean(&detail.to_string()), help }
     }
 

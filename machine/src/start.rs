@@ -109,3 +109,38 @@ fn check(machine: &Machine, ready: u64, account: &MachineAccount) -> Result<(), 
         () => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::start;
+    use nunbird_order::Machine;
+    use nunbird_parts::{AccountIds, MachineAccount, MachineOrder};
+    use nunbird_wire::Message;
+
+    #[test]
+    fn an_order_that_is_malformed_or_waits_too_long_starts_no_machine() {
+        let machine = Machine {
+            tree: "debian".to_owned(),
+            version: None,
+            directory: "/d".into(),
+            binds: Vec::new(),
+            host_network: false,
+            root: false,
+            layer: 1 << 30,
+            nested: false,
+            suppress_sync: false,
+        };
+        let sound = machine.to_bytes();
+        let ids = AccountIds { name: "alice".to_owned(), uid: 4101, gid: 4101 };
+        let account = || MachineAccount { ids: ids.clone(), groups: Vec::new(), home: "/home/alice".into() };
+        let refused = |ready: u64, bytes: &[u8]| {
+            let order = MachineOrder { ready, bytes: bytes.to_vec() };
+            start("0123456789abcdef0123456789abcdef", order, account()).expect_err("no machine").why
+        };
+        for end in 0..sound.len() {
+            assert_eq!(refused(30, &sound[..end]), "the order is malformed", "cut at {end}");
+        }
+        assert_eq!(refused(30, &[sound.as_slice(), b"!"].concat()), "the order is malformed");
+        assert_eq!(refused(601, &sound), "the time to be ready is out of bounds");
+    }
+}

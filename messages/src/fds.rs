@@ -23,5 +23,5 @@ pub const LAUNCHER_FD: RawFd = 6;
 /// For `nunbird-session`: a pipe from the shepherd. Its first byte lets the session begin, each later one is the number of a
 /// signal for the launcher, and its end is the shepherd's.
 pub const CONTROL_FD: RawFd = 7;
-/// For `nunbird-session`: a pipe for at most one [`crate::SessionReport`].
+/// For `nunbird-session`: a pipe for at most one [`crate::RefusedBy`], which is why there is no session.
 pub const REPORT_FD: RawFd = 8;

@@ -20,6 +20,7 @@ mod isolation;
 mod limits;
 mod pam;
 mod record;
+mod refused;
 mod runner;
 mod session;
 mod untrusted;
@@ -41,6 +42,7 @@ pub use nunbird_parts::{
 pub use nunbird_wire::{FORMAT_VERSION, FormatError, Version};
 pub use pam::{Pam, SessionSpan};
 pub use record::{JobDirectory, Now, Record};
+pub use refused::RefusedBy;
 pub use runner::{Runner, RunnerProcess};
-pub use session::{Keep, SessionOrder, SessionReport, SessionTrouble};
+pub use session::{Keep, SessionOrder};
 pub use untrusted::Untrusted;

@@ -13,7 +13,8 @@ mod request;
 mod stage;
 mod start;
 
-pub use reply::{Fetched, RefusedBy, Reply};
+pub use nunbird_messages::RefusedBy;
+pub use reply::{Fetched, Reply};
 pub use request::{Confine, Request, Slot};
 pub use stage::{Counted, Launch, Stage, StageEnd, StageKind, Status, Tidying};
 pub use start::{Privileges, Start, Task};

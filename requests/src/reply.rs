@@ -4,23 +4,8 @@ use crate::StageEnd;
 use nunbird_accounts::shadow::Expiry;
 use nunbird_accounts::users::{GroupEntry, UserEntry};
 use nunbird_host::{OwnFile, PersonFile, Report, Turn, Unfetched};
-use nunbird_messages::Group;
-use nunbird_wire::{choice, layout};
-
-/// A refusal that `nunbird-auth` has made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusedBy {
-    /// Whether it is final.
-    pub denied: bool,
-    /// The code's name.
-    pub code: String,
-    /// For the CI user.
-    pub message: String,
-    /// For the admin.
-    pub detail: String,
-    /// What the reader can do.
-    pub help: String,
-}
+use nunbird_messages::{Group, RefusedBy};
+use nunbird_wire::choice;
 
 /// What `nunbird-keys` has printed, or why not.
 pub type Fetched = Result<Vec<u8>, Unfetched>;
@@ -66,7 +51,6 @@ pub enum Reply {
     Ended(Box<StageEnd>),
 }
 
-layout!(RefusedBy { denied, code, message, detail, help });
 choice!(Reply {
     1 => Trouble(why),
     2 => Refused(refused),

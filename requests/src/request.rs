@@ -1,9 +1,8 @@
 //! The requests.
 
-use crate::reply::RefusedBy;
 use crate::stage::{Launch, Tidying};
 use nunbird_host::{Destination, Fetch, Validate};
-use nunbird_messages::ProcessLimits;
+use nunbird_messages::{ProcessLimits, RefusedBy};
 use nunbird_wire::{choice, layout};
 use std::path::PathBuf;
 

@@ -4,11 +4,11 @@
 use crate::keeper;
 use crate::order::{self, Inherited};
 use crate::outputs::Outputs;
-use crate::pam::Trouble;
 use crate::passed;
 use crate::supervisor::own_keyring;
+use crate::trouble::{SessionTrouble, Trouble};
 use nunbird_files::trusted::open_trusted;
-use nunbird_messages::{Keep, Record, SessionTrouble};
+use nunbird_messages::{Keep, Record};
 use nunbird_relay::watch;
 use nunbird_started::process::end_by;
 use nunbird_sys::fork::{Ended, fork_into};
@@ -98,7 +98,7 @@ fn job_stands(stage: Option<&Inherited>, keep: &Keep) -> Result<(), String> {
     let mut bytes = Vec::new();
     file.take(Record::MOST).read_to_end(&mut bytes).map_err(|e| format!("the job's record: {e}"))?;
     let record = Record::parse(&bytes).map_err(|e| format!("the job's record: {e}"))?;
-    let same = stage.is_some_and(|stage| stage.order.decision_id == record.decision_id);
+    let same = stage.is_some_and(|stage| stage.order.record.decision_id == record.decision_id);
     if same && !record.closed { Ok(()) } else { Err("the job has been cleaned up".to_owned()) }
 }
 

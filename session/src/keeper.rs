@@ -10,13 +10,14 @@ use crate::group::Group;
 use crate::launcher::{self, Files, Place, failed};
 use crate::order::{self, Inherited};
 use crate::outputs::Outputs;
-use crate::pam::{Session, Trouble};
+use crate::pam::Session;
 use crate::passed::{self, Request};
 use crate::stage::{change, current_umask, settle};
 use crate::supervisor::supervise;
+use crate::trouble::{SessionTrouble, Trouble};
 use crate::voice::Voice;
 use nunbird_drop::launch::Change;
-use nunbird_messages::{Keep, SessionAdditions, SessionOrder, SessionTrouble};
+use nunbird_messages::{Keep, SessionAdditions, SessionOrder};
 use nunbird_relay::watch::{Ready, Watch};
 use nunbird_relay::{self as relay, HEEDED};
 use nunbird_started::session::{raise_files, session_keyring};
@@ -117,9 +118,9 @@ impl Keeper {
         process::set_umask(0o022);
         let order = &self.order;
         // Before modules run: mounts may change.
-        let group = order.group.as_ref().map(Group::prepare).transpose();
+        let group = order.record.group.as_ref().map(Group::prepare).transpose();
         let group = group.map_err(|e| failed("control group", &e))?;
-        let mut session = Session::open(&order.pam, &order.account.name, &self.limits, &voice)?;
+        let mut session = Session::open(&order.pam, &order.record.account.name, &self.limits, &voice)?;
         let umask = current_umask();
         let served = raise_files()
             .map_err(|e| failed("RLIMIT_NOFILE", &e))
@@ -158,7 +159,8 @@ impl Keeper {
         runners: &RefCell<Option<(File, PipeWriter)>>,
     ) -> Result<Vec<UnixStream>, Trouble> {
         let now = clock::boottime().map_err(|e| failed("clock", &e))?;
-        let left = Duration::from_secs(self.keep.until.saturating_sub(now)).min(LONGEST);
+        let left =
+            Duration::from_secs(self.order.record.expires_at_boottime.saturating_sub(now)).min(LONGEST);
         let mut until = Some(Instant::now() + left);
         // What is left out is reported now, while time is limited: a stage's log may have no reader.
         let _left_out_is_said = session.variables(&self.order.pam);
@@ -252,8 +254,8 @@ impl Keeper {
     ) -> Option<Running> {
         let Inherited { order, script, exit_code, summary, launcher, control, report } = stage;
         let files = Files { launcher, script, exit_code, summary };
-        let own = &self.order;
-        let same = order.account == own.account && order.decision_id == own.decision_id;
+        let (theirs, own) = (&order.record, &self.order.record);
+        let same = theirs.account == own.account && theirs.decision_id == own.decision_id;
         let begun = if !same {
             Err((SessionTrouble::Failed, "a stage of another job".to_owned()))
         } else if running.is_some() || ending {

@@ -3,12 +3,11 @@
 use crate::group::Group;
 use crate::order;
 use crate::outputs::Outputs;
-use crate::pam::Trouble;
+use crate::trouble::{SessionTrouble, Trouble};
 use nunbird_drop::launch::{Change, Launch, Surroundings};
 use nunbird_files::identity::Caller;
 use nunbird_messages::{
-    EXIT_CODE_FD, Envelope, HANDOVER_FD, SCRIPT_FD, SUMMARY_FD, SessionAdditions, SessionOrder,
-    SessionTrouble, Version,
+    EXIT_CODE_FD, Envelope, HANDOVER_FD, SCRIPT_FD, SUMMARY_FD, SessionAdditions, SessionOrder, Version,
 };
 use nunbird_surrender::Ids;
 use nunbird_sys::fork::{Child, fork_into};
@@ -54,7 +53,8 @@ pub(crate) fn start(
     report: &File,
 ) -> Result<Child, Trouble> {
     let launch = prepare(order, additions, files).map_err(|e| failed("launcher", &e))?;
-    let score = order.oom_score_adj;
+    // The launcher's alone: root's processes of the session must not be the host's first victims.
+    let score = order.record.processes.oom_score_adj;
     let report = exec::out_of_the_way(report).map_err(|e| failed("report", &e))?;
     let parent = process::id();
     let (released, release) = io::pipe().map_err(|e| failed("pipe", &e))?;
@@ -78,6 +78,7 @@ pub(crate) fn start(
 }
 
 fn prepare(order: &SessionOrder, additions: SessionAdditions, files: Files) -> io::Result<Launch> {
+    let account = &order.record.account;
     let mut environment = order.environment.clone();
     environment.extend(beside(&additions.variables, &order.environment));
     let envelope = Envelope { version: Version, message: order.message.clone(), session: Some(additions) };
@@ -93,8 +94,8 @@ fn prepare(order: &SessionOrder, additions: SessionAdditions, files: Files) -> i
         files: named.into_iter().filter_map(|(fd, file)| Some((fd, file?))).collect(),
         argv: vec![c"nunbird".to_owned()],
         environment,
-        ids: Ids { uid: order.account.uid, gid: order.account.gid, groups: order.groups.clone() },
-        isolation: order.isolation,
+        ids: Ids { uid: account.uid, gid: account.gid, groups: order.groups.clone() },
+        isolation: order.record.isolation,
     })
 }
 

@@ -22,6 +22,7 @@ mod pam;
 mod passed;
 mod stage;
 mod supervisor;
+mod trouble;
 mod variables;
 mod voice;
 

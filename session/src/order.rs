@@ -1,8 +1,9 @@
 //! What `nunbird-auth` passes: the order, and the files of the stage, all open.
 
+use crate::trouble::SessionTrouble;
 use nunbird_messages::{
     CONTROL_FD, EXIT_CODE_FD, FormatError, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD,
-    SessionOrder, SessionReport, SessionTrouble,
+    SessionOrder,
 };
 use nunbird_started::inherited;
 use nunbird_wire::Message;
@@ -49,34 +50,5 @@ pub(crate) fn read(file: File) -> Result<SessionOrder, String> {
 
 /// Reports to the shepherd why there is no session. It listens, or there is no reader left.
 pub(crate) fn send(mut pipe: &File, trouble: SessionTrouble, detail: impl std::fmt::Display) {
-    let _unheard = pipe.write_all(&report(trouble, detail.to_string()).to_bytes());
-}
-
-/// A report whose detail is cut to [`SessionReport::MAX_DETAIL`].
-fn report(trouble: SessionTrouble, mut detail: String) -> SessionReport {
-    let mut end = detail.len().min(SessionReport::MAX_DETAIL);
-    while !detail.is_char_boundary(end) {
-        end -= 1;
-    }
-    detail.truncate(end);
-    SessionReport { trouble, detail }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::report;
-    use nunbird_messages::{SessionReport, SessionTrouble};
-    use nunbird_wire::Message;
-
-    #[test]
-    fn a_report_always_fits_into_a_pipe_at_once() {
-        for detail in ["x".repeat(9000), "aü".repeat(9000)] {
-            let bytes = report(SessionTrouble::Failed, detail).to_bytes();
-            assert!(bytes.len() <= 4096, "{}", bytes.len());
-            assert_eq!(
-                SessionReport::from_bytes(&bytes).map(|report| report.trouble),
-                Ok(SessionTrouble::Failed)
-            );
-        }
-    }
+    let _unheard = pipe.write_all(&trouble.report(detail.to_string()).to_bytes());
 }

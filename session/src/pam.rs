@@ -1,9 +1,10 @@
 //! The calls to PAM, in order, and what of their results a job gets.
 
+use crate::trouble::{SessionTrouble, Trouble};
 use crate::variables::passes;
 use crate::voice::Voice;
 use nunbird_files::trusted::{Distrust, open_trusted};
-use nunbird_messages::{Pam, SessionTrouble, Untrusted};
+use nunbird_messages::{Pam, Untrusted};
 use nunbird_pam::{Error, Handle, Item};
 use nunbird_sys::rlimits::Limits;
 use std::collections::BTreeMap;
@@ -12,9 +13,6 @@ use std::path::Path;
 
 /// Where Linux-PAM looks for services (pam.conf(5)), the site's directory first.
 const SERVICES: [&str; 2] = ["/etc/pam.d", "/usr/lib/pam.d"];
-
-/// Why there is no session.
-pub(crate) type Trouble = (SessionTrouble, String);
 
 /// An open session.
 #[derive(Debug)]

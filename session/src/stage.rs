@@ -6,7 +6,8 @@ use crate::group::Group;
 use crate::launcher::{self, Files, Place, failed};
 use crate::order::{self, Inherited};
 use crate::outputs::Outputs;
-use crate::pam::{Session, Trouble};
+use crate::pam::Session;
+use crate::trouble::Trouble;
 use crate::voice::Voice;
 use nix::sys::stat::{Mode, umask};
 use nunbird_drop::launch::Change;
@@ -50,9 +51,9 @@ impl Stage {
         // What a login has where no module sets another.
         process::set_umask(0o022);
         let order = &self.inherited.order;
-        let account = &order.account.name;
+        let account = &order.record.account.name;
         // Before modules run: mounts may change.
-        let group = order.group.as_ref().map(Group::prepare).transpose();
+        let group = order.record.group.as_ref().map(Group::prepare).transpose();
         let group = group.map_err(|e| failed("control group", &e))?;
         let mut session = Session::open(&order.pam, account, &self.limits, &voice)?;
         let ended = self.job(&mut session, parent, keyring, &outputs, group.as_ref());

@@ -7,8 +7,8 @@
 use crate::order::{self, Inherited};
 use crate::print_error;
 use crate::stage::Stage;
+use crate::trouble::SessionTrouble;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nunbird_messages::SessionTrouble;
 use nunbird_offspring::Adoption;
 use nunbird_relay::watch::{Ready, Watch};
 use nunbird_started::process::{end_by, was_stopped};
