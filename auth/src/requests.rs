@@ -278,25 +278,29 @@ impl<'c, 'i> Serving<'c, 'i> {
         if of_site != matches!(self.service, Service::Stage { .. }) {
             return Ok(Err(format!("{}: not a file for this stage", path.display())));
         }
-        let owner = match nunbird_host::owner_of_keys(directory, here.0) {
-            Ok(owner) => owner,
-            Err(why) => return Ok(Err(why)),
-        };
-        let may = match owner.uid {
-            _ if !here.0.privileged => Ok(()),
-            uid if of_site && uid >= self.floor()?.min_uid() => {
-                Err(format!("belongs to uid {uid}, which may be a user's"))
+        if self.context.privilege.source.is_privileged() {
+            let (above, file) = match self.look(directory).and_then(|above| Ok((above, self.look(&path)?))) {
+                Ok(found) => found,
+                Err(e) => return Ok(Err(format!("{}: {e}", path.display()))),
+            };
+            let may = match (above, file) {
+                (Some(above), _) if of_site => match above.uid() {
+                    uid if uid >= self.floor()?.min_uid() => {
+                        Err(format!("belongs to uid {uid}, which may be a user's"))
+                    }
+                    _ => Ok(()),
+                },
+                (Some(above), Some(file)) => match above.uid() {
+                    0 if self.may_show(&path, file.mode()) => Ok(()),
+                    0 => Err(closed(&path, file.mode())),
+                    uid => self.floor()?.may_fetch(Caller { uid, gid: above.gid() }, here.0, &here),
+                },
+                // What is missing has a sentence of its own.
+                _ => Ok(()),
+            };
+            if let Err(why) = may {
+                return Ok(Err(format!("{}: {why}", directory.display())));
             }
-            // What is missing has a sentence of its own.
-            0 if !of_site => match self.look(&path) {
-                Ok(Some(file)) if !self.may_show(&path, file.mode()) => Err(closed(&path, file.mode())),
-                looked => looked.map(drop).map_err(|e| e.to_string()),
-            },
-            _ if of_site => Ok(()),
-            _ => self.floor()?.may_fetch(owner, here.0, &here),
-        };
-        if let Err(why) = may {
-            return Ok(Err(format!("{}: {why}", directory.display())));
         }
         Ok(here.keys_file(directory, name))
     }

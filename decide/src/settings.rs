@@ -36,8 +36,7 @@ pub(crate) fn read(start: &Start, files: Vec<File>) -> Result<Settings, Refusal>
 }
 
 fn source(path: &Path, file: File) -> Result<SourceFile, String> {
-    let bytes =
-        nunbird_host::files::content(path, file, nunbird_host::files::MAX_FILE).map_err(|e| e.to_string())?;
+    let bytes = nunbird_host::files::content(path, file).map_err(|e| e.to_string())?;
     let text = String::from_utf8(bytes).map_err(|e| {
         let valid = e.as_bytes().iter().take(e.utf8_error().valid_up_to());
         let line = valid.filter(|b| **b == b'\n').count() + 1;

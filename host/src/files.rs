@@ -1,7 +1,7 @@
 //! Small files of the site's: configurations and maps.
 
 use crate::rights::Rights;
-use nunbird_files::identity::{Caller, acting_as};
+use nunbird_files::identity::acting_as;
 use nunbird_files::trusted::{Distrust, open_trusted};
 use nunbird_sys::exec;
 use std::fs::File;
@@ -9,19 +9,15 @@ use std::io::Read;
 use std::path::Path;
 
 /// The largest one, in bytes.
-pub const MAX_FILE: u64 = 4 << 20;
+const MAX_FILE: u64 = 4 << 20;
 
 /// Opens a file that only a trusted owner can have written.
 ///
 /// # Errors
 /// As [`Distrust`] has them.
 pub fn open(path: &Path, rights: Rights) -> Result<File, Distrust> {
-    open_of(path, rights.keeper, &rights.trusted_owners())
-}
-
-/// The same for other trusted owners.
-pub(crate) fn open_of(path: &Path, keeper: Caller, owners: &[u32]) -> Result<File, Distrust> {
-    acting_as(keeper, || open_trusted(path, owners)).map_err(|e| Distrust::Open(path.into(), e))?
+    acting_as(rights.keeper, || open_trusted(path, &rights.trusted_owners()))
+        .map_err(|e| Distrust::Open(path.into(), e))?
 }
 
 /// Opens a program of Nunbird's that lies beside the one that this process runs.
@@ -37,12 +33,12 @@ pub fn beside(name: &str, rights: Rights) -> Result<File, String> {
 /// The bytes of such a file.
 ///
 /// # Errors
-/// As read(2); [`Distrust::Size`] for more than `limit` bytes.
-pub fn content(path: &Path, file: File, limit: u64) -> Result<Vec<u8>, Distrust> {
+/// As read(2); [`Distrust::Size`] for more than 4 MiB.
+pub fn content(path: &Path, file: File) -> Result<Vec<u8>, Distrust> {
     let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Distrust::Open(path.into(), e))?;
-    let too_long = u64::try_from(bytes.len()).is_ok_and(|n| n > limit);
-    if too_long { Err(Distrust::Size(path.into(), limit)) } else { Ok(bytes) }
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| Distrust::Open(path.into(), e))?;
+    let too_long = u64::try_from(bytes.len()).is_ok_and(|n| n > MAX_FILE);
+    if too_long { Err(Distrust::Size(path.into(), MAX_FILE)) } else { Ok(bytes) }
 }
 
 /// Opens and reads such a file.
@@ -50,5 +46,5 @@ pub fn content(path: &Path, file: File, limit: u64) -> Result<Vec<u8>, Distrust>
 /// # Errors
 /// As [`open`] and [`content`].
 pub fn read_bytes(path: &Path, rights: Rights) -> Result<Vec<u8>, Distrust> {
-    content(path, open(path, rights)?, MAX_FILE)
+    content(path, open(path, rights)?)
 }

@@ -1,8 +1,8 @@
 //! The servers' signing keys: read from files, fetched by an unprivileged program.
 
+use crate::memory;
 use crate::rights::Rights;
-use crate::{files, memory};
-use nunbird_files::directory::component;
+use nunbird_files::directory::Directory;
 use nunbird_files::identity::{Caller, acting_as};
 use nunbird_files::trusted::open_trusted_directory;
 use nunbird_surrender::{self as surrender, Ids};
@@ -11,10 +11,8 @@ use nunbird_sys::kernel::Linux;
 use nunbird_sys::{answer, exec, process};
 use nunbird_wire::layout;
 use std::ffi::CString;
-use std::fmt::Display;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,36 +56,41 @@ pub struct Unfetched {
 
 layout!(Unfetched { possible, why });
 
-/// Reads a file of the keys directory, which is root's or the directory's owner's.
+/// Reads a file of the keys directory.
 pub(crate) fn read(directory: &Path, name: &str, rights: Rights) -> Result<Vec<u8>, String> {
-    let explain = |e: &dyn Display| format!("{e}; run `nunbird-keys refresh`");
-    let owner = owner_of_keys(directory, rights)?;
-    let path = directory.join(component(name).map_err(|e| explain(&e))?);
-    let file = files::open_of(&path, rights.keeper, &[0, owner.uid]).map_err(|e| explain(&e))?;
-    files::content(&path, file, MAX_KEYS_FILE).map_err(|e| explain(&e))
+    let path = directory.join(name);
+    let explain = |e: io::Error| format!("{}: {e}; run `nunbird-keys refresh`", path.display());
+    let read = || {
+        let (opened, owner) = keys_directory(directory, rights)?;
+        Ok::<_, String>((opened.read(name, MAX_KEYS_FILE).map_err(explain)?, owner))
+    };
+    let ((bytes, uid, mode), owner) = acting_as(rights.keeper, read).map_err(explain)??;
+    if uid != owner.uid && uid != 0 {
+        let wanted = owner.uid;
+        return Err(format!("{}: owned by uid {uid}; it must be root's or uid {wanted}'s", path.display()));
+    }
+    if mode & 0o022 != 0 {
+        return Err(format!("{}: writable by others (mode {mode:04o})", path.display()));
+    }
+    Ok(bytes)
 }
 
-/// The owner of the keys directory, who may write keys: root's choice, because the directories above it are root's. The runner's account is
-/// never accepted: it would bring its own keys.
-///
-/// # Errors
-/// Why the directory is not to be believed, for the admin.
-pub fn owner_of_keys(path: &Path, rights: Rights) -> Result<Caller, String> {
-    let explain = |e: io::Error| format!("{}: {e}", path.display());
-    let mut owners = rights.trusted_owners();
-    let judge = || {
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        open_trusted_directory(parent, &owners).map_err(|e| e.to_string())?;
-        let found = std::fs::symlink_metadata(path).map_err(explain)?;
-        owners.push(found.uid());
-        open_trusted_directory(path, &owners).map_err(|e| e.to_string())?;
-        Ok::<_, String>(Caller { uid: found.uid(), gid: found.gid() })
-    };
-    let owner = acting_as(rights.keeper, judge).map_err(explain)??;
-    if rights.privileged && owner.uid == rights.caller.uid && owner.uid != 0 {
+/// The keys directory and its owner, who may write keys: root's choice, because the directories above it are
+/// root's. The runner's account is never accepted: it would bring its own keys.
+fn keys_directory(path: &Path, rights: Rights) -> Result<(Directory, Caller), String> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    open_trusted_directory(parent, &rights.trusted_owners()).map_err(|e| e.to_string())?;
+    let owner = std::fs::symlink_metadata(path)
+        .map(|meta| std::os::unix::fs::MetadataExt::uid(&meta))
+        .map_err(|e| format!("{}: {e}", path.display()))?;
+    if rights.privileged && owner == rights.caller.uid && owner != 0 {
         return Err(format!("{}: belongs to the runner's account", path.display()));
     }
-    Ok(owner)
+    let mut owners = rights.trusted_owners();
+    owners.push(owner);
+    let directory = Directory::new(open_trusted_directory(path, &owners).map_err(|e| e.to_string())?);
+    let (uid, gid, _) = directory.owner().map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok((directory, Caller { uid, gid }))
 }
 
 /// Runs `nunbird-keys` and gives what it printed. The output of a failure is the admin's: the job log would show the CI user the
@@ -95,7 +98,8 @@ pub fn owner_of_keys(path: &Path, rights: Rights) -> Result<Caller, String> {
 pub(crate) fn fetch(fetch: &Fetch, rights: Rights) -> Result<Vec<u8>, Unfetched> {
     let failed = |why: String| Unfetched { possible: true, why };
     let owner = if fetch.writes || rights.privileged {
-        owner_of_keys(&fetch.directory, rights).map_err(failed)?
+        let opened = acting_as(rights.keeper, || keys_directory(&fetch.directory, rights));
+        opened.map_err(|e| failed(e.to_string()))?.map_err(failed)?.1
     } else {
         rights.caller
     };
@@ -111,7 +115,7 @@ pub(crate) fn fetch(fetch: &Fetch, rights: Rights) -> Result<Vec<u8>, Unfetched>
 
 fn run(fetch: &Fetch, owner: Caller, rights: Rights) -> Result<Vec<u8>, String> {
     let failed = |e: io::Error| e.to_string();
-    let program = files::open(&fetch.program, rights).map_err(|e| e.to_string())?;
+    let program = crate::files::open(&fetch.program, rights).map_err(|e| e.to_string())?;
     let input = fetch.input.as_ref().map(|bytes| exec::sealed(c"nunbird-job-token", bytes));
     let input = input.transpose().map_err(failed)?;
     // An admin without privilege asks as itself.

@@ -29,7 +29,7 @@ mod validation;
 pub use as_user::Doubt;
 pub use floor::Floor;
 pub use here::Here;
-pub use keys::{Fetch, Unfetched, owner_of_keys};
+pub use keys::{Fetch, Unfetched};
 pub use own_file::OwnFile;
 pub use people::{PEOPLE_DIR, PersonFile, UNPRIVILEGED_PEOPLE_DIR};
 pub use places::{Destination, Places, Sockets, to_syslog, turn};

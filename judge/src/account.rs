@@ -96,7 +96,7 @@ impl<S: System> Host for ThisHost<S> {
 
 impl<S: System> ThisHost<S> {
     fn read(&self, path: &Path) -> Result<Vec<u8>, String> {
-        files::content(path, self.system.file(path)?, files::MAX_FILE).map_err(|e| e.to_string())
+        files::content(path, self.system.file(path)?).map_err(|e| e.to_string())
     }
 
     /// Who the account belongs to by the site's own file.
