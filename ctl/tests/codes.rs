@@ -51,8 +51,8 @@ fn every_code_is_in_the_list_and_every_entry_is_of_a_refusal_of_its_kind() {
     let used = variants(&text);
     // As a call, and in the table of `session/src/trouble.rs`.
     let of = |call, row| &first_arguments(&text, call) | &first_arguments(&text, row);
-    let denied = of("Refusal::denied(", "=> (true, ");
-    let system = of("Refusal::system(", "=> (false, ");
+    let denied = of("Refusal::denied(", "(true, ");
+    let system = of("Refusal::system(", "(false, ");
     assert!(denied.contains("PamUser") && system.contains("PamTimeout"));
     assert!(denied.len() > 10 && system.len() > 20, "{denied:?} {system:?}");
 
