@@ -103,6 +103,14 @@ pub(crate) fn fetch(fetch: &Fetch, rights: Rights) -> Result<Vec<u8>, Unfetched>
     } else {
         rights.caller
     };
+    // Without privilege the directories above are the caller's, who could name anybody's directory.
+    if !rights.privileged && owner.uid != rights.caller.uid {
+        let (path, uid) = (fetch.directory.display(), owner.uid);
+        return Err(failed(format!(
+            "{path}: owned by uid {uid}; without privilege nunbird-keys writes to the runner's own directory alone"
+        )));
+    }
+    let owner = if rights.privileged { owner } else { rights.caller };
     if owner.uid == 0 {
         let path = fetch.directory.display();
         let why = format!(

@@ -28,6 +28,10 @@ pub(crate) const ALL: &[Test] = &[
         "an_admin_without_privilege_asks_as_itself_where_nothing_is_written",
         an_admin_without_privilege_asks_as_itself_where_nothing_is_written,
     ),
+    (
+        "without_privilege_nothing_runs_as_another_account_even_for_root",
+        without_privilege_nothing_runs_as_another_account_even_for_root,
+    ),
 ];
 
 const DIRECTORY: &str = "/var/lib/nunbird/keys";
@@ -196,4 +200,25 @@ fn an_admin_without_privilege_asks_as_itself_where_nothing_is_written() {
     });
     let keys = Caller { uid: KEYS.uid, gid: KEYS.gid };
     assert_eq!(fetched(&asks, PRIVILEGED), format!("{}\n", keys.uid));
+}
+
+/// Root explains the configuration of a runner without privilege, which names a directory of somebody else's.
+fn without_privilege_nothing_runs_as_another_account_even_for_root() {
+    let root = Here(Rights { can_change_user: true, ..UNPRIVILEGED.0 });
+    directory("/home/alice", ALICE, 0o755);
+    directory("/home/alice/keys", ALICE, 0o755);
+    let of = |path: &str| Fetch { directory: path.into(), ..shell("id -u; id -g") };
+    assert_eq!(fetched(&of("/home/alice/keys"), root), "4101\n4101\n");
+    for (path, owner) in [("/home/bob", Caller { uid: 4102, gid: 4102 }), (DIRECTORY, KEYS)] {
+        directory(path, owner, 0o755);
+        let refused = root.fetch(&of(path)).expect_err(path);
+        assert!(
+            refused.why.contains("without privilege nunbird-keys writes to the runner's own directory alone"),
+            "{}",
+            refused.why
+        );
+    }
+    // A group of somebody else's is not the runner's either.
+    directory("/home/alice/keys", Caller { uid: 4101, gid: 6 }, 0o755);
+    assert_eq!(fetched(&of("/home/alice/keys"), root), "4101\n4101\n");
 }

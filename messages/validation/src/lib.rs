@@ -3,6 +3,10 @@
 //! The order lies in a sealed memory file, the program is open, and the report comes through a pipe, up to its end. Both programs come from one
 //! build, and both messages begin with the [`Version`].
 
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
 use nunbird_wire::{Malformed, Message, Version, choice, layout};
 use std::ffi::CString;
 
