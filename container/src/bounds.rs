@@ -36,8 +36,11 @@ const REMOVE: Duration = Duration::from_secs(120);
 pub(crate) struct Note {
     /// Its name in full, as in [`Resolved::name`].
     name: String,
-    /// What the engine's `remove` gets.
+    /// What the engine's `remove` gets, as long as that is this image.
     what: String,
+    /// What the engine knows it by, whatever its name means by now.
+    #[serde(default)]
+    id: Option<String>,
     /// Its copy for compute nodes.
     saved: Option<PathBuf>,
     /// The title of the engine.
@@ -125,7 +128,7 @@ pub(crate) fn known(place: &Path) -> Result<Vec<Known>, String> {
         Some(Known { is_in_use: !image.jobs.is_empty(), image, what: What::Copy(copy) })
     };
     let noted = |path: PathBuf| {
-        let note: Note = serde_json::from_slice(&small_files::beginning(&path, LONGEST).ok()?).ok()?;
+        let note = read_note(&path)?;
         let jobs = of(path.file_name()?.to_str()?);
         let image = StoredImage {
             reference: note.name.clone(),
@@ -151,6 +154,7 @@ fn stored(puller: &Puller<'_>, image: &Resolved, saved: Option<&SavedImage>) -> 
     let note = Note {
         name: image.name.clone(),
         what: puller.name.for_engine(&puller.description.images),
+        id: Some(image.for_create.clone()),
         saved: saved.map(|saved| saved.file.clone()),
         engine: puller.description.title.clone(),
         digest: image.digest.clone(),
@@ -227,18 +231,51 @@ pub(crate) fn remove(puller: &Puller<'_>, what: &What, end: Instant) -> Result<(
     let Some(remove) = &puller.description.remove else {
         return Err("the engine's description has no [remove]".to_owned());
     };
-    let mut values = puller.values.clone();
-    values.insert("reference", note.what.clone());
-    match puller.engine(&remove.command, &values, &[], REMOVE) {
-        Ok(Called::Ended(output)) if output.status.is_some_and(|status| status.success()) => {}
-        Ok(Called::Ended(output)) => return Err(said(&output)),
-        Ok(_) => return Err("it took too long".to_owned()),
-        Err(_) => return Err("the engine cannot be started".to_owned()),
+    let others = others(path);
+    if let Some(reference) = what_goes(puller, note, &others)? {
+        let mut values = puller.values.clone();
+        values.insert("reference", reference);
+        match puller.engine(&remove.command, &values, &[], REMOVE) {
+            Ok(Called::Ended(output)) if output.status.is_some_and(|status| status.success()) => {}
+            Ok(Called::Ended(output)) => return Err(said(&output)),
+            Ok(_) => return Err("it took too long".to_owned()),
+            Err(_) => return Err("the engine cannot be started".to_owned()),
+        }
     }
-    if let Some(saved) = &note.saved {
+    if let Some(saved) = &note.saved
+        && others.iter().all(|other| other.saved.as_ref() != Some(saved))
+    {
         take_away(&save::directory(puller.container), saved, end).map_err(words)?;
     }
     fs::remove_file(path).map_err(words)
+}
+
+/// The word for `remove`. A store has one image for each name: after a pull for another platform the name means that one, and this one has its id alone.
+/// `None` where it is gone, or has another note as well.
+fn what_goes(puller: &Puller<'_>, note: &Note, others: &[Note]) -> Result<Option<String>, String> {
+    let here = |word: &str| {
+        let found = puller.stored(word).map_err(|_| "the engine does not say what it is".to_owned())?;
+        Ok::<_, String>(found.map(|image| image.for_create))
+    };
+    match &note.id {
+        Some(id) if here(&note.what)?.as_ref() != Some(id) => {
+            let is_shared = others.iter().any(|other| other.id.as_ref() == Some(id));
+            Ok(here(id)?.filter(|_| !is_shared))
+        }
+        _ => Ok(Some(note.what.clone())),
+    }
+}
+
+/// The other notes beside this one.
+fn others(path: &Path) -> Vec<Note> {
+    let entries =
+        path.parent().and_then(|directory| fs::read_dir(directory).ok()).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path()).filter(|other| other != path);
+    paths.filter_map(|path| read_note(&path)).collect()
+}
+
+fn read_note(path: &Path) -> Option<Note> {
+    serde_json::from_slice(&small_files::beginning(path, LONGEST).ok()?).ok()
 }
 
 /// Only what lies in this directory: a note names no file of the account's elsewhere.
@@ -282,7 +319,7 @@ mod tests {
 
     fn note(name: &str) -> Note {
         let name = name.to_owned();
-        Note { what: name.clone(), name, saved: None, engine: String::new(), digest: None }
+        Note { what: name.clone(), id: None, name, saved: None, engine: String::new(), digest: None }
     }
 
     fn gone(bounds: CacheBounds) -> Vec<String> {

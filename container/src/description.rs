@@ -181,6 +181,9 @@ pub struct Pull {
     pub convert: Option<Vec<String>>,
     /// After them, says what was pulled.
     pub digest: Option<Digest>,
+    /// Its first group, in what the command prints on standard output, is the id of what was pulled. Without it that is what the store has under the
+    /// name afterwards, which may be another pull's for another platform.
+    pub pulled: Option<Pattern>,
     /// Variables of this command alone; `{auth}` is a file with the registries' passwords, in the form of `docker login`.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
@@ -234,7 +237,7 @@ pub struct Digest {
 pub struct Inspect {
     /// Its words.
     pub command: Vec<String>,
-    /// Where its output is a JSON object, pointers into it (RFC 6901): `entrypoint`, `ports`,
+    /// Where its output is a JSON object, pointers into it (RFC 6901): `id`, `entrypoint`, `ports`,
     /// `user`, `digest`, `architecture`, `os`.
     #[serde(default)]
     pub json: BTreeMap<Field, String>,
@@ -262,6 +265,8 @@ pub struct Given {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Field {
+    /// What the engine knows the image by, whatever names it has.
+    Id,
     /// A list of words.
     Entrypoint,
     /// An object with names such as `80/tcp`.
@@ -450,8 +455,9 @@ pub struct Identities {
 }
 
 impl Inspect {
-    /// What its output states, by the names of a row's groups.
-    pub(crate) fn facts(&self, output: &str) -> Option<BTreeMap<&'static str, String>> {
+    /// What its output states, by the names of a row's groups. Of JSON that cannot be read it is a platform without its parts, which no image has
+    /// ([`crate::resolved::Resolved::is_whole`]), if the command has ended well.
+    pub(crate) fn facts(&self, output: &str, ended_well: bool) -> Option<BTreeMap<&'static str, String>> {
         const GROUPS: [&str; 6] = ["id", "digest", "platform", "user", "entrypoint", "ports"];
         if let Some(row) = &self.row {
             // The first line alone: an image may have line breaks in what it is asked for.
@@ -463,12 +469,16 @@ impl Inspect {
                     .collect(),
             );
         }
-        let value: serde_json::Value =
-            serde_json::from_str(output).ok().filter(serde_json::Value::is_object)?;
+        let read = serde_json::from_str::<serde_json::Value>(output).ok();
+        let Some(value) = read.filter(serde_json::Value::is_object) else {
+            // An engine may have read in it what is not JSON (NaN, half of a surrogate pair): nothing of it could be judged.
+            return ended_well.then(|| BTreeMap::from([("platform", "/".to_owned())]));
+        };
         let fact = |(field, pointer): (&Field, &String)| {
             let found = value.pointer(pointer).filter(|found| !found.is_null())?;
             let text = found.as_str().map(str::to_owned);
             Some(match field {
+                Field::Id => ("id", text?),
                 Field::Entrypoint => ("entrypoint", found.to_string()),
                 Field::Ports => ("ports", found.to_string()),
                 Field::User => ("user", text?),
@@ -597,7 +607,7 @@ mod tests {
             ("kind = \"store\"", "kind = \"stor\""),
             ("kind = \"store\"", "kind = \"none\""),
             ("\"containers.conf\" = ", "\"../containers.conf\" = "),
-            ("(?<id>", "(?<id"),
+            ("(?<layer>", "(?<layer"),
             ("network_process", "network_pid"),
         ] {
             let changed = text.replacen(old, new, 1);
@@ -609,19 +619,26 @@ mod tests {
     #[test]
     fn a_configuration_without_an_operating_system_or_an_architecture_has_an_incomplete_platform() {
         let charliecloud = Description::of(&Engine::Named("charliecloud".to_owned())).expect("an engine");
-        for (kind, output, platform) in [
-            ("charliecloud", r#"{"os":"linux","architecture":"amd64"}"#, Some("linux/amd64")),
-            ("charliecloud", r#"{"architecture":"amd64"}"#, Some("/amd64")),
-            ("charliecloud", r#"{"os":"linux","architecture":7}"#, Some("linux/")),
-            ("charliecloud", "{}", Some("/")),
-            ("charliecloud", "null", None),
-            ("podman", &format!(r#"{:064}|sha256:1|null|null|""|/"#, 0), Some("/")),
-        ] {
-            let podman = podman();
-            let description = if kind == "podman" { &podman } else { &charliecloud };
-            let facts = description.inspect.as_ref().and_then(|inspect| inspect.facts(output));
-            let found = facts.and_then(|facts| facts.get("platform").cloned());
-            assert_eq!(found.as_deref(), platform, "{output}");
+        for description in [podman(), charliecloud] {
+            let inspect = description.inspect.expect("a verb");
+            for (output, platform) in [
+                (r#"{"os":"linux","architecture":"amd64"}"#, "linux/amd64"),
+                (r#"{"architecture":"amd64"}"#, "/amd64"),
+                (r#"{"os":"linux","architecture":7}"#, "linux/"),
+                ("{}", "/"),
+                // Of a platform that is not one, nothing passes for another fact.
+                (r#"{"os":"linux","architecture":"amd64|x\n\",\"id\":1"}"#, "linux/amd64|x\n\",\"id\":1"),
+                // What cannot be read here: some of it is JSON to Python.
+                ("null", "/"),
+                (r#"{"os":"linux","architecture":"amd64","created":NaN}"#, "/"),
+                (r#"{"os":"linux","architecture":"amd64","created":-Infinity}"#, "/"),
+                (r#"{"os":"linux","architecture":"amd64","created":"\ud800"}"#, "/"),
+                ("\u{feff}{\"os\":\"linux\",\"architecture\":\"amd64\"}", "/"),
+            ] {
+                let facts = inspect.facts(output, true).expect("facts");
+                assert_eq!(facts.get("platform").map(String::as_str), Some(platform), "{output}");
+            }
+            assert_eq!(inspect.facts("no such image", false), None, "a command that has failed says nothing");
         }
     }
 

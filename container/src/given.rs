@@ -12,8 +12,9 @@ use crate::names::{NOT_PLAIN, is_plain};
 use crate::outer::PATH;
 use crate::pull::{Puller, said};
 use crate::reading::{LATE, Sum, known, late, reading_time, sum};
-use crate::resolved::Resolved;
+use crate::resolved::{Resolved, is_foreign};
 use crate::trouble::Failure;
+use nunbird_handover::Untrusted;
 use nunbird_stage::template::any_matches;
 use nunbird_stage::{StageError, error::shown, small_files};
 use std::collections::VecDeque;
@@ -102,6 +103,32 @@ impl Puller<'_> {
 
     /// Has the engine run a shell in it: a broken image fails in `prepare`, in words about the image.
     fn try_it(&self, path: &Path) -> Result<(), Failure> {
+        let title = &self.description.title;
+        let unusable = format!(
+            "it is broken, not for this kind of machine, of a kind that {title} does not have here, or without /bin/sh"
+        );
+        self.try_shell(path, &unusable, "name another in .gitlab-ci.yml, or make it anew")
+    }
+
+    /// The same for a pulled image whose platform is not this host's, which may run its programs all the same (binfmt_misc). Where the engine does not
+    /// say the platform, it is the one that the job asks for.
+    pub(crate) fn try_foreign(&self, image: &Resolved) -> Result<(), Failure> {
+        let asked = self.image.platform.as_deref();
+        let asked =
+            asked.filter(|asked| image.platform.is_none() && asked.contains('/') && is_foreign(asked));
+        let Some(platform) = image.foreign().or(asked) else { return Ok(()) };
+        let unusable = format!(
+            "it is for {}, another kind of machine than this host, which does not run its programs",
+            Untrusted(platform)
+        );
+        self.try_shell(
+            Path::new(&image.for_create),
+            &unusable,
+            "use an image for this host, or correct `docker: platform:`",
+        )
+    }
+
+    fn try_shell(&self, path: &Path, unusable: &str, help: &str) -> Result<(), Failure> {
         let Some(given) = &self.description.given else { return Ok(()) };
         let mut values = self.values.clone();
         values.insert("reference", path.display().to_string());
@@ -124,8 +151,7 @@ impl Puller<'_> {
         let words = said(&output);
         Err(match any_matches(&given.unusable, &all) {
             true => Failure::Job(StageError::sentence(&format!(
-                "cannot use the image {name}: it is broken, not for this kind of machine, of a kind that {title} does not have here, or \
-                 without /bin/sh ({words}); name another in .gitlab-ci.yml, or make it anew"
+                "cannot use the image {name}: {unusable} ({words}); {help}"
             ))),
             false => Failure::System(StageError::sentence(&format!(
                 "{title} cannot start a shell in the image {name} ({words}); if the message does not help, report it to the administrators"

@@ -6,14 +6,18 @@ use crate::trouble::Failure;
 use nunbird_handover::Untrusted;
 use nunbird_stage::StageError;
 
+/// So many characters of a platform are shown where it is none.
+const LONGEST: usize = 80;
+
 impl Puller<'_> {
     /// Checks what a pull has brought: engines take a configuration that says nothing, and some an image for another platform.
     pub(crate) fn check(&self, image: Resolved) -> Result<Resolved, Failure> {
         let name = self.name.full();
         let text = match (&image.platform, &self.image.platform) {
-            _ if !image.is_whole() => format!(
-                "cannot use the image {name}: what the registry serves is no image, because its configuration names no operating system or no \
-                 architecture; push the image again, or use another one"
+            (platform, _) if !image.is_whole() => format!(
+                "cannot use the image {name}: what the registry serves is no image, because its configuration cannot be read, or does not name an \
+                 operating system and an architecture (`{}`); push the image again, or use another one",
+                Untrusted(&platform.as_deref().unwrap_or_default().chars().take(LONGEST).collect::<String>())
             ),
             (Some(has), Some(wanted)) if !self.is_for_the_platform(&image) => format!(
                 "cannot use the image {name}: it is for the platform {}, and the job asks for {} (`docker: platform:`); use an image for that \

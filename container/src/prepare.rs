@@ -84,6 +84,11 @@ pub fn prepare(
         Some((image, name)) => Some(bench.fetch(image, name, say)?),
         None => None,
     };
+    if let (Some((asked, name)), Some(image), None) = (&name, &image, &handover.batch)
+        && description.create.is_none()
+    {
+        bench.puller(asked, name, &bench.place(), say).try_foreign(image)?;
+    }
     if let Some(image) = &image {
         write(&container.directory.join("image"), &serde_json::json!(image).to_string())?;
     }
@@ -472,7 +477,7 @@ fn make(
     }
     let text = output.err.lines().next_back().unwrap_or_default();
     let text = printable(text.strip_prefix("nunbird: ").unwrap_or(text));
-    let help = match image.and_then(foreign) {
+    let help = match image.and_then(Resolved::foreign) {
         Some(platform) => format!("the image is for {}: use one for this host", Untrusted(platform)),
         None => "if the message does not help, report it to the administrators".to_owned(),
     };
@@ -481,18 +486,6 @@ fn make(
         Some(ENDED_AT_ONCE) => Err(Failure::Job(error)),
         _ => Err(error.into()),
     }
-}
-
-/// The platform of an image that is not this host's.
-fn foreign(image: &Resolved) -> Option<&str> {
-    let platform = image.platform.as_deref()?;
-    let own = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "powerpc64" => "ppc64le",
-        other => other,
-    };
-    (image.is_whole() && platform.split('/').nth(1) != Some(own)).then_some(platform)
 }
 
 fn greeting(
@@ -519,7 +512,7 @@ fn greeting(
             places.why
         ));
     }
-    if let Some(platform) = image.and_then(foreign) {
+    if let Some(platform) = image.and_then(Resolved::foreign) {
         let platform = Untrusted(platform);
         lines.push(format!("warning: the image is for {platform}, which is not the kind of this host"));
     }

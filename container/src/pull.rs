@@ -29,7 +29,7 @@ use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Time for a command that only looks.
@@ -43,6 +43,8 @@ const MOST_ATTEMPTS: usize = 8;
 const LAYER: &str = "layer";
 /// How much of a pull's output is looked at for layers: some ten thousand lines.
 const LONGEST_OUTPUT: usize = 1 << 20;
+/// Bytes of the file of a lock: the time of the last pull, and the id of what it has brought.
+const LONGEST_NOTE: u64 = 256;
 /// Between two attempts to get a lock that another job holds.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -123,7 +125,8 @@ impl Puller<'_> {
 
     /// The account's own copy in the cache, if there is one.
     fn own_copy(&self) -> Result<Option<Resolved>, Failure> {
-        self.take()?.map(|copy| self.of_copy(&copy)).transpose()
+        // One that an older release has taken may be no image.
+        Ok(self.take()?.map(|copy| self.of_copy(&copy)).transpose()?.filter(Resolved::is_whole))
     }
 
     pub(crate) fn take(&self) -> Result<Option<Copy>, Failure> {
@@ -138,7 +141,13 @@ impl Puller<'_> {
     fn present(&self) -> Result<Option<Resolved>, Failure> {
         match self.description.images.kind {
             Kind::Store => {
-                let image = self.stored()?;
+                let image = match self.noted() {
+                    Some(id) => self.stored(&id)?,
+                    // Of an older release, which has noted no id, or of a pull for a platform that this job does not ask for.
+                    None => self
+                        .named()?
+                        .filter(|image| self.image.platform.is_some() || image.foreign().is_none()),
+                };
                 Ok(image.filter(|image| image.is_whole() && self.is_for_the_platform(image)))
             }
             _ => {
@@ -148,15 +157,27 @@ impl Puller<'_> {
                     Some(path) => self.inspected(&path, about_image(&path).and_then(|about| about.digest)),
                     None => return self.own_copy(),
                 }
-                .map(Some)
+                .map(|image| Some(image).filter(Resolved::is_whole))
             }
         }
     }
 
     /// What the engine's store has under the name, whatever that is.
-    fn stored(&self) -> Result<Option<Resolved>, Failure> {
+    fn named(&self) -> Result<Option<Resolved>, Failure> {
+        self.stored(&self.name.for_engine(&self.description.images))
+    }
+
+    /// The same under any word that the engine takes.
+    pub(crate) fn stored(&self, word: &str) -> Result<Option<Resolved>, Failure> {
         let Some(inspect) = &self.description.inspect else { return Ok(None) };
-        self.inspect(inspect, &self.name.for_engine(&self.description.images), None)
+        self.inspect(inspect, word, None)
+    }
+
+    /// The id of what the last pull of this name for this platform has brought into the engine's store, which has one image for each name.
+    fn noted(&self) -> Option<String> {
+        let text = small_files::beginning(&self.lock_file(), LONGEST_NOTE).ok()?;
+        let id = std::str::from_utf8(&text).ok()?.split_whitespace().nth(1)?;
+        is_id(id).then(|| id.to_owned())
     }
 
     fn nothing_came(&self) -> Failure {
@@ -198,12 +219,18 @@ impl Puller<'_> {
         let auth = self.auth_file(&credentials)?;
         let left = || deadline.saturating_duration_since(Instant::now());
         let image = if self.description.has_store() {
-            self.run(pull, self.name, &partial, &auth, &credentials, deadline)?;
-            self.check(self.stored()?.ok_or_else(|| self.nothing_came())?)?
+            let id = self.run(pull, self.name, &partial, &auth, &credentials, deadline)?;
+            let found = match &id {
+                Some(id) => self.stored(id)?,
+                None => self.named()?,
+            };
+            let image = self.check(found.ok_or_else(|| self.nothing_came())?)?;
+            lock.set_pulled(id.as_deref());
+            image
         } else {
             let asked = self.asked(&partial, &auth, left())?;
             if let Some(copy) = self.same(asked.as_ref())? {
-                lock.set_pulled();
+                lock.set_pulled(None);
                 (self.say)("the copy that is here is what the registry has");
                 return self.of_copy(&copy);
             }
@@ -221,9 +248,9 @@ impl Puller<'_> {
             };
             let copy = Cache(self.place).publish(&partial, &about, &self.user);
             let copy = copy.map_err(|e| self.not_kept(&e))?;
+            lock.set_pulled(None);
             Resolved { for_create: copy.path.display().to_string(), ..image }
         };
-        lock.set_pulled();
         (self.say)(&format!("pulled it in {} s", begin.elapsed().as_secs()));
         Ok(image)
     }
@@ -241,10 +268,13 @@ impl Puller<'_> {
         StageError::at("cannot keep the image in", self.place, cause, help)
     }
 
-    /// One pull at a time for an image and account.
+    fn lock_file(&self) -> PathBuf {
+        self.place.join("locks").join(self.name.file_name(self.image.platform.as_deref()))
+    }
+
+    /// One pull at a time for an image, platform and account.
     pub(crate) fn lock(&self, deadline: Instant) -> Result<Lock, Failure> {
-        let directory = self.place.join("locks");
-        let path = directory.join(self.name.file_name(self.image.platform.as_deref()));
+        let (path, directory) = (self.lock_file(), self.place.join("locks"));
         let failed = |e: &dyn std::fmt::Display| {
             StageError::at("cannot lock", &path, e, "make sure that its file system has space and quota left")
         };
@@ -299,6 +329,7 @@ impl Puller<'_> {
         })
     }
 
+    /// The id of what it has brought, where the engine says it.
     fn run(
         &self,
         pull: &Pull,
@@ -307,8 +338,9 @@ impl Puller<'_> {
         auth: &AuthFile,
         credentials: &Credentials,
         deadline: Instant,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<String>, Failure> {
         let reference = self.reference();
+        let mut pulled = None;
         let mut values = self.values.clone();
         values.insert("reference", name.for_engine(&self.description.images));
         values.insert("file", partial.image().display().to_string());
@@ -351,8 +383,10 @@ impl Puller<'_> {
                 };
                 return Err(cause.failure(&self.name.full(), &said, &more, Password::of(credential)));
             }
+            let id = pull.pulled.as_ref().and_then(|pattern| pattern.0.captures(&output.out)?.get(1));
+            pulled = id.map(|id| id.as_str().to_owned()).filter(|id| is_id(id)).or(pulled);
         }
-        Ok(())
+        Ok(pulled)
     }
 
     fn too_many(&self) -> Failure {
@@ -433,7 +467,8 @@ impl Puller<'_> {
             Called::Cancelled => return Err(Failure::Cancelled),
             Called::Late => return Err(self.not_inspected("it did not answer within a minute")),
         };
-        let Some(facts) = inspect.facts(&output.out) else {
+        let ended_well = output.status.is_some_and(|status| status.success());
+        let Some(facts) = inspect.facts(&output.out, ended_well) else {
             let said = format!("{}\n{}", output.out, output.err);
             return match any_matches(&inspect.absent, &said) {
                 true => Ok(None),
@@ -518,21 +553,26 @@ impl Lock {
         let Lock::Held(file) = self else { return None };
         let mut text = String::new();
         file.rewind().ok()?;
-        Read::by_ref(&mut **file).take(32).read_to_string(&mut text).ok()?;
-        text.trim().parse().ok()
+        Read::by_ref(&mut **file).take(LONGEST_NOTE).read_to_string(&mut text).ok()?;
+        text.split_whitespace().next()?.parse().ok()
     }
 
-    /// Without the time, the next job pulls once more.
-    fn set_pulled(&mut self) {
+    /// Without the time, the next job pulls once more. `id` is what an engine's store knows the image by.
+    fn set_pulled(&mut self, id: Option<&str>) {
         if let Lock::Held(file) = self {
             let write = |file: &mut Flock<File>| -> std::io::Result<()> {
                 file.rewind()?;
                 file.set_len(0)?;
-                file.write_all(format!("{}\n", now()).as_bytes())
+                file.write_all(format!("{} {}\n", now(), id.unwrap_or_default()).as_bytes())
             };
             drop(write(file));
         }
     }
+}
+
+/// Whether this can be an engine's id of an image, and is no option of its commands.
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b':')
 }
 
 /// Milliseconds since the epoch: what is pushed in the second of a pull is another job's affair.

@@ -41,9 +41,18 @@ impl Resolved {
         }
     }
 
-    /// Whether its platform has all of its parts, if it is known at all: each image's configuration has them.
+    /// Whether its platform has all of its parts and they are names, if it is known at all: each image's configuration has them.
     pub(crate) fn is_whole(&self) -> bool {
-        self.platform.as_ref().is_none_or(|platform| platform.split('/').all(|part| !part.is_empty()))
+        let is_name = |part: &str| {
+            !part.is_empty()
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        };
+        self.platform.as_ref().is_none_or(|platform| platform.split('/').all(is_name))
+    }
+
+    /// Its platform, if that is not this host's.
+    pub(crate) fn foreign(&self) -> Option<&str> {
+        self.platform.as_deref().filter(|platform| self.is_whole() && is_foreign(platform))
     }
 
     /// What stands in front of the shell: the job's entrypoint, or else the image's; `None` without
@@ -54,6 +63,17 @@ impl Resolved {
         let words = of_job.unwrap_or(&self.entrypoint);
         (!words.is_empty() && words.iter().any(|word| !word.is_empty())).then(|| words.clone())
     }
+}
+
+/// Whether a platform such as `linux/arm64` is not this host's.
+pub(crate) fn is_foreign(platform: &str) -> bool {
+    let own = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "powerpc64" => "ppc64le",
+        other => other,
+    };
+    platform.split('/').nth(1) != Some(own)
 }
 
 /// The ports in a JSON object such as `{"80/tcp":{},"53/udp":{}}`.
@@ -104,6 +124,10 @@ mod tests {
             (Some("/"), false),
             (Some("linux/"), false),
             (Some("/amd64"), false),
+            (Some("linux/amd64|x"), false),
+            (Some("linux/\"amd64\""), false),
+            (Some("lin\nux/amd64"), false),
+            (Some("linux/\u{1b}[31m"), false),
         ] {
             let plain = Resolved::new("a".to_owned(), "a".to_owned());
             let image = Resolved { platform: platform.map(str::to_owned), ..plain };

@@ -6,7 +6,7 @@
 use crate::call::Called;
 use crate::description::Save;
 use crate::partial::Partial;
-use crate::pull::{Puller, said};
+use crate::pull::{Puller, make_place, said};
 use crate::resolved::Resolved;
 use crate::runner::{STAGES, is_of_runner};
 use crate::trouble::Failure;
@@ -14,8 +14,7 @@ use nunbird_handover::{Batch, Container, Handover};
 use nunbird_stage::StageError;
 use nunbird_stage::small_files;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -64,6 +63,9 @@ pub(crate) fn save(puller: &Puller<'_>, save: &Save, image: &Resolved) -> Result
     };
     let deadline = Instant::now() + Duration::from_secs(puller.container.pull_timeout);
     let _lock = puller.lock(deadline)?;
+    // What is in it runs as the account.
+    make_place(&puller.container.cache)?;
+    make_place(&directory)?;
     if saved.file.exists() {
         return Ok(saved);
     }
@@ -71,7 +73,6 @@ pub(crate) fn save(puller: &Puller<'_>, save: &Save, image: &Resolved) -> Result
         let help = "make sure that its file system has space and quota left, and run the job again";
         StageError::at("cannot write the image for compute nodes into", &saved.file, e, help)
     };
-    DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|e| failed(&e))?;
     let partial = Partial::make(&directory, "").map_err(|e| failed(&e))?;
     let mut values = puller.values.clone();
     values.insert("image", image.for_create.clone());

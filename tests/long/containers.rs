@@ -18,9 +18,13 @@ mod given;
 mod images;
 #[path = "../tests/containers/lacks.rs"]
 mod lacks;
+#[path = "../tests/containers/platforms.rs"]
+mod platforms;
 mod quadlet;
 #[path = "../tests/containers/runner.rs"]
 mod runner;
+#[path = "../tests/containers/saved.rs"]
+mod saved;
 #[path = "../tests/containers/upsets.rs"]
 mod upsets;
 

@@ -39,6 +39,13 @@ impl Parts {
         Parts { blobs: blobs.collect(), manifest }
     }
 
+    /// Its configuration as text, with one part of it replaced.
+    fn with(self, old: &str, new: &str) -> Self {
+        let text = String::from_utf8(self.blobs.last().expect("a configuration").1.clone()).expect("text");
+        assert!(text.contains(old), "{old}: {text}");
+        self.configured(text.replacen(old, new, 1).into_bytes())
+    }
+
     /// Puts another configuration in the place of its own.
     fn configured(mut self, text: Vec<u8>) -> Self {
         let digest = Digest::of(&text);
@@ -84,6 +91,8 @@ impl Bed {
         assert_eq!(ended.status, Some(110), "{words:?}: {}\n{}", out(&ended), ended.err);
         assert!(begin.elapsed() < Duration::from_secs(500), "{words:?}: {:?}", begin.elapsed());
         assert!(words.iter().any(|word| ended.err.contains(word)), "{words:?}: {}", ended.err);
+        let acts = |c: char| c == '\u{1b}' || c == '\u{202e}';
+        assert!(!ended.err.contains(acts) && !out(&ended).contains(acts), "{}", ended.err);
         succeeded(&job.cleanup());
         assert!(self.node.processes().is_empty(), "{:?}", self.node.processes());
         assert_eq!(self.node.administer("ls -A /tmp /var/tmp | grep nb- || :"), "", "{words:?}");
@@ -261,6 +270,65 @@ fn a_configuration_that_is_no_json_or_names_no_platform_is_the_jobs_failure(setu
         bed.forge_image(Parts::of(&samples::busybox()).configured(text.into()));
         bed.is_the_jobs_failure(&["what the registry serves is no image"]);
     }
+}
+
+/// What an image says of itself is the image's fault, and no part of an engine's answer to another question.
+#[needs(root, in_each = WITH_PODMAN)]
+fn a_platform_that_is_none_is_the_jobs_failure_and_is_masked(setup: Setup) {
+    let bed = Bed::new(setup, &samples::busybox());
+    let own = || Parts::of(&samples::busybox());
+    let architecture = architecture(&own());
+    for (key, value, platform) in [
+        ("architecture", architecture.as_str(), r"amd64|x"),
+        ("architecture", &architecture, r#"amd\"64"#),
+        ("architecture", &architecture, r"amd64\nx"),
+        ("architecture", &architecture, r"amd64\u001b[31m\u202e"),
+        ("os", "linux", r"linux|x\n"),
+    ] {
+        println!("{}: {key} {platform}", setup.engine);
+        let (old, new) = (format!(r#""{key}":"{value}""#), format!(r#""{key}":"{platform}""#));
+        bed.forge_image(own().with(&old, &new));
+        bed.is_the_jobs_failure(&["what the registry serves is no image"]);
+    }
+}
+
+/// Words that the image may choose end no row of an engine's answer.
+#[needs(root, in_each = WITH_PODMAN)]
+fn an_image_whose_user_and_entrypoint_have_odd_characters_is_used(setup: Setup) {
+    let odd = "a|b\"c\\|\n{{.}}";
+    let image = samples::busybox()
+        .set("User", json!(odd))
+        .set("Entrypoint", json!(["/bin/env", format!("ODD={odd}")]));
+    let bed = Bed::new(setup, &image);
+    let job = bed.prepared();
+    assert_eq!(succeeded(&job.run("printf %s \"$ODD\"")), odd);
+    succeeded(&job.cleanup());
+}
+
+/// Python reads numbers and text that JSON does not have, and other depths: nobody would judge what only ch-image has read.
+#[needs(root, in_each = WITH_PODMAN)]
+fn a_configuration_that_only_charliecloud_can_read_is_the_jobs_failure(setup: Setup) {
+    if setup.engine == "charliecloud" {
+        let bed = Bed::new(setup, &samples::busybox());
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for value in ["NaN", "Infinity", "-Infinity", r#""\ud800""#, "1e999", &deep] {
+            println!("{value}");
+            let new = format!(r#""x":{value},"architecture""#);
+            bed.forge_image(Parts::of(&samples::busybox()).with(r#""architecture""#, &new));
+            bed.is_the_jobs_failure(&["what the registry serves is no image"]);
+        }
+        let parts = Parts::of(&samples::busybox());
+        let mut text = "\u{feff}".as_bytes().to_vec();
+        text.extend(&parts.blobs.last().expect("a configuration").1);
+        bed.forge_image(parts.configured(text));
+        bed.is_the_jobs_failure(&["what the registry serves is no image"]);
+    }
+}
+
+fn architecture(parts: &Parts) -> String {
+    let config: Value =
+        serde_json::from_slice(&parts.blobs.last().expect("a configuration").1).expect("JSON");
+    config["architecture"].as_str().expect("a name").to_owned()
 }
 
 /// A connection that breaks is no word of the registry's on the image: the next attempt may have it.
