@@ -25,6 +25,7 @@ use std::mem::take;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -77,6 +78,27 @@ pub enum NoAnswer {
     Failed(String),
 }
 
+/// Requests to end, for all threads that ask programs: only one of them takes a signal, and the others see it within a second.
+#[derive(Debug)]
+pub struct Cancel<'a> {
+    signals: &'a Signals,
+    requested: AtomicBool,
+}
+
+impl<'a> Cancel<'a> {
+    /// None has arrived yet.
+    pub fn new(signals: &'a Signals) -> Self {
+        Cancel { signals, requested: AtomicBool::new(false) }
+    }
+
+    fn is_requested(&self) -> nix::Result<bool> {
+        if self.signals.request()?.is_some() {
+            self.requested.store(true, Ordering::Relaxed);
+        }
+        Ok(self.requested.load(Ordering::Relaxed))
+    }
+}
+
 /// The program's name.
 pub(crate) fn program(helper: &CredentialHelper) -> String {
     format!("docker-credential-{}", helper.name)
@@ -104,7 +126,8 @@ pub(crate) fn ask(
         let help = "if the message does not help, write a password under `auths` of DOCKER_AUTH_CONFIG, or report it to the administrators";
         Failure::System(StageError::new(&what, cause, help))
     };
-    match answer(command, &helper.server, limit, until, signals) {
+    let cancel = Cancel::new(signals);
+    match answer(command, &helper.server, limit, until, &cancel) {
         Ok(found) => {
             let registry = helper.registry.clone();
             Ok(found.map(|mut answer| Credential {
@@ -130,10 +153,10 @@ pub fn answer(
     server: &str,
     limit: Duration,
     until: Instant,
-    signals: &Signals,
+    cancel: &Cancel<'_>,
 ) -> Result<Option<Answer>, NoAnswer> {
     let failed = |why: String| NoAnswer::Failed(why);
-    let (status, out, err) = match run(command, server, until, signals).map_err(|e| failed(e.to_string()))? {
+    let (status, out, err) = match run(command, server, until, cancel).map_err(|e| failed(e.to_string()))? {
         Ran::Ended(status, out, err) => (status, out, err),
         Ran::Late => return Err(failed(format!("it did not answer within {} s", limit.as_secs()))),
         Ran::Flood => return Err(failed(format!("its answer has more than {} KiB", LONGEST >> 10))),
@@ -184,7 +207,7 @@ fn reason(out: &str, err: &str) -> String {
         .unwrap_or_default()
 }
 
-fn run(mut command: Command, input: &str, until: Instant, signals: &Signals) -> io::Result<Ran> {
+fn run(mut command: Command, input: &str, until: Instant, cancel: &Cancel<'_>) -> io::Result<Ran> {
     let mut file = File::from(memfd_create(c"nunbird-registry", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(input.as_bytes())?;
     file.rewind()?;
@@ -193,7 +216,7 @@ fn run(mut command: Command, input: &str, until: Instant, signals: &Signals) -> 
     let pid = Pid::from_raw(child.id().cast_signed());
     let streams = (child.stdout.take(), child.stderr.take());
     let watched = match streams {
-        (Some(out), Some(err)) => watch(pid, out, err, until, signals),
+        (Some(out), Some(err)) => watch(pid, out, err, until, cancel),
         _ => Err(io::Error::from(ErrorKind::BrokenPipe)),
     };
     // Before the child is reaped, so that the number is still its own. ESRCH: none is left.
@@ -220,7 +243,7 @@ fn watch(
     mut out: impl Read + AsFd,
     mut err: impl Read + AsFd,
     until: Instant,
-    signals: &Signals,
+    cancel: &Cancel<'_>,
 ) -> io::Result<Watched> {
     for fd in [out.as_fd(), err.as_fd()] {
         fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
@@ -245,7 +268,7 @@ fn watch(
             return Ok(Watched::Late);
         }
         // The end of the program is a signal as well.
-        let mut fds = vec![PollFd::new(signals.fd(), PollFlags::POLLIN)];
+        let mut fds = vec![PollFd::new(cancel.signals.fd(), PollFlags::POLLIN)];
         fds.extend(out_open.then(|| PollFd::new(out.as_fd(), PollFlags::POLLIN)));
         fds.extend(err_open.then(|| PollFd::new(err.as_fd(), PollFlags::POLLIN)));
         let most = left.clamp(Duration::from_millis(1), Duration::from_secs(1));
@@ -253,7 +276,7 @@ fn watch(
             Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(e.into()),
         }
-        if signals.request()?.is_some() {
+        if cancel.is_requested()? {
             return Ok(Watched::Cancelled);
         }
     }

@@ -1,14 +1,17 @@
 //! The site's passwords for registries: the programs that have them, who could read or change what is kept of them, and whether jobs could
 //! use it now.
 
-use crate::credentials::{MAKE, is_kept};
+use crate::credentials::{MAKE, is_kept, is_listed};
 use crate::files;
 use crate::finding::Finding;
 use crate::host_facts::trusted;
 use crate::output::Format;
 use nunbird_handover::Untrusted;
+use nunbird_judge::registries::repositories_of_a_job;
 use nunbird_judge::site_credentials::{StoredCredential, file_name};
-use nunbird_policy::{CREDENTIALS_DIR, DEFAULT_CONFIGURATION, Downscope, Policy, SiteCredential};
+use nunbird_policy::{
+    CONFIGURATIONS, CREDENTIALS_DIR, DEFAULT_CONFIGURATION, Downscope, Policy, SiteCredential,
+};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -16,6 +19,8 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 const CODE: &str = "credential";
+/// With an image and some services, a job pulls from so many repositories.
+const FEW: usize = 6;
 /// The command that asks the programs.
 const REFRESH: &str =
     "systemctl enable --now nunbird-credentials.timer && systemctl start nunbird-credentials.service";
@@ -24,6 +29,14 @@ pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>
     without_table(policy, findings);
     if policy.credentials.is_empty() {
         return;
+    }
+    if policy.downscope == Downscope::Setuid && !files::is_stdin(&policy.file) && !is_listed(&policy.file) {
+        let file = policy.file.display();
+        let what = format!(
+            "{file}: neither {DEFAULT_CONFIGURATION} nor a line of {CONFIGURATIONS}, so nunbird-credentials.timer asks for none of its passwords, and \
+             removes what `nunbirdctl credentials refresh --configuration` has kept of them"
+        );
+        findings.push(Finding::error(CODE, what, format!("echo {file} >> {CONFIGURATIONS}")));
     }
     let owner = directory(policy, runner, findings);
     let Ok(now) = nunbird_sys::clock::now() else { return };
@@ -140,7 +153,18 @@ fn file(of: &SiteCredential, owner: Option<u32>, now: u64, findings: &mut Vec<Fi
     }
     let why = match files::of_others(&path).map(Zeroizing::new) {
         Ok(bytes) => match StoredCredential::read(&bytes) {
-            Ok(stored) => stored.unusable(of, now),
+            Ok(stored) => {
+                let most = repositories_of_a_job(&stored.registry, &stored.user, &stored.secret);
+                if most < FEW {
+                    let what = format!(
+                        "{shown}: so long that it fits into the message of a job for {most} repositories only; jobs with more images and services of \
+                         this registry fail"
+                    );
+                    let help = "let its program give a shorter password or token";
+                    findings.push(Finding::remark(CODE, what, help).at(of.place.to_string()));
+                }
+                stored.unusable(of, now)
+            }
             Err(why) => Some(why),
         },
         Err(e) => return findings.push(Finding::unseen(CODE, &path, &e, REFRESH)),

@@ -9,7 +9,7 @@ use crate::output::{CtlError, FAILURE, Format, OK, print, print_json};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
-use nunbird_container::credential_helper::{Answer, NoAnswer, answer};
+use nunbird_container::credential_helper::{Answer, Cancel, NoAnswer, answer};
 use nunbird_files::trusted::open_trusted;
 use nunbird_handover::Untrusted;
 use nunbird_judge::site_credentials::{CREDENTIAL_VERSION, StoredCredential, file_name, too_long};
@@ -23,6 +23,7 @@ use std::mem::take;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
@@ -34,6 +35,10 @@ pub(crate) const MAKE: &str =
 const DRAFT: &str = ".new";
 /// The mode of the files.
 const MODE: u32 = 0o640;
+
+/// So many programs are asked at a time: one that hangs takes one of these places until its `timeout` is over, five minutes at most, and the timer's next
+/// run comes after ten. The unit allows 64 processes, and programs may be scripts.
+const AT_ONCE: usize = 8;
 
 /// What the programs get of this process's environment, beside [`PATH`]. A program that needs more is started by one of the site's that sets it.
 const ENVIRONMENT: [&str; 8] =
@@ -64,6 +69,16 @@ pub(crate) fn run(options: &Credentials, format: Format) -> Result<u8, CtlError>
         }
         None => of_all(format)?,
     };
+    if let Some(file) = configuration
+        && !wanted.tables.is_empty()
+        && !is_listed(file)
+    {
+        eprintln!(
+            "nunbirdctl: {}: neither {DEFAULT_CONFIGURATION} nor a line of {CONFIGURATIONS}, so the next run of nunbird-credentials.timer removes these \
+             passwords and asks for none of them; write the path into {CONFIGURATIONS}",
+            Untrusted(&file.display().to_string())
+        );
+    }
     // A table in a file that cannot be read has its password still.
     let knows_all = configuration.is_none() && wanted.troubles.is_empty();
     let directory = Path::new(CREDENTIALS_DIR);
@@ -76,21 +91,42 @@ pub(crate) fn run(options: &Credentials, format: Format) -> Result<u8, CtlError>
     let _lock = lock(directory)?;
     let signals = Signals::block().map_err(|e| CtlError::new(format!("signals: {e}")))?;
     let removed = if knows_all { remove_others(directory, &wanted.tables)? } else { Vec::new() };
-    let mut all = Vec::new();
-    for of in oldest_first(directory, wanted.tables) {
-        let stored = match ask(&of, &signals) {
-            Ok(Some(answer)) => store(directory, &of, answer),
-            Ok(None) => Err(forget(directory, &of)),
-            Err(NoAnswer::Cancelled) => return Err(CtlError::new("ended by a signal")),
-            Err(NoAnswer::Failed(why)) => Err(why),
-            // What the program prints may be a part of the password, so it is not printed.
-            Err(NoAnswer::Ended(status, _)) => {
-                Err(format!("{}: it ended with {status}", of.helper.display()))
-            }
-        };
-        all.push(Outcome { of, error: stored.err() });
-    }
+    let all = ask_all(directory, oldest_first(directory, wanted.tables), &signals)
+        .ok_or_else(|| CtlError::new("ended by a signal"))?;
     done(&all, &removed, &wanted.troubles, format)
+}
+
+/// Asks the programs, [`AT_ONCE`] of them at a time, and keeps each answer as soon as it is there. `None` after a signal.
+fn ask_all(directory: &Path, all: Vec<SiteCredential>, signals: &Signals) -> Option<Vec<Outcome>> {
+    let (waiting, cancel) = (Mutex::new(all.iter().enumerate()), Cancel::new(signals));
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((n, of)) = next() {
+            done.push((n, asked(directory, of, &cancel)?));
+        }
+        Some(done)
+    };
+    let mut done: Vec<(usize, Outcome)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE.min(all.len())).map(|_| scope.spawn(work)).collect();
+        let parts: Vec<_> = workers.into_iter().map(|worker| worker.join().ok().flatten()).collect();
+        parts.into_iter().collect::<Option<Vec<_>>>().map(|parts| parts.into_iter().flatten().collect())
+    })?;
+    done.sort_by_key(|(n, _)| *n);
+    Some(done.into_iter().map(|(_, outcome)| outcome).collect())
+}
+
+/// What has become of one; `None` after a signal.
+fn asked(directory: &Path, of: &SiteCredential, cancel: &Cancel<'_>) -> Option<Outcome> {
+    let stored = match ask(of, cancel) {
+        Ok(Some(answer)) => store(directory, of, answer),
+        Ok(None) => Err(forget(directory, of)),
+        Err(NoAnswer::Cancelled) => return None,
+        Err(NoAnswer::Failed(why)) => Err(why),
+        // What the program prints may be a part of the password, so it is not printed.
+        Err(NoAnswer::Ended(status, _)) => Err(format!("{}: it ended with {status}", of.helper.display())),
+    };
+    Some(Outcome { of: of.clone(), error: stored.err() })
 }
 
 /// As `nunbird-keys refresh`: the default configuration, and those that root has listed.
@@ -118,6 +154,14 @@ fn of_all(format: Format) -> Result<Wanted, CtlError> {
         }
     }
     Ok(wanted)
+}
+
+/// Whether the timer reads this file, too; a list that cannot be read has an error of its own there.
+pub(crate) fn is_listed(file: &Path) -> bool {
+    let same = |one: &PathBuf| {
+        one == file || one.canonicalize().is_ok_and(|one| file.canonicalize().is_ok_and(|file| one == file))
+    };
+    files::configurations(Path::new(DEFAULT_CONFIGURATION)).is_ok_and(|all| all.iter().any(same))
 }
 
 fn configured(file: &Path, is_default: bool) -> Result<BTreeMap<String, SiteCredential>, String> {
@@ -192,7 +236,7 @@ fn remove_others(
     Ok(removed)
 }
 
-/// A program that hangs must not be the reason that another's answer becomes too old.
+/// A program that hangs must not be the reason that another's answer becomes too old, also where more hang than are asked at a time.
 fn oldest_first(directory: &Path, tables: BTreeMap<String, SiteCredential>) -> Vec<SiteCredential> {
     let mut all: Vec<SiteCredential> = tables.into_values().collect();
     all.sort_by_key(|of| directory.join(file_name(of)).symlink_metadata().map_or(0, |meta| meta.mtime()));
@@ -253,14 +297,14 @@ fn check_directory(path: &Path) -> Result<(), CtlError> {
 }
 
 /// The program's answer; none where it says that it has none.
-fn ask(of: &SiteCredential, signals: &Signals) -> Result<Option<Answer>, NoAnswer> {
+fn ask(of: &SiteCredential, cancel: &Cancel<'_>) -> Result<Option<Answer>, NoAnswer> {
     // An account that can change it has the password.
     open_trusted(&of.helper, &[0]).map_err(|e| NoAnswer::Failed(e.to_string()))?;
     let mut command = Command::new(&of.helper);
     command.arg("get").current_dir("/").env_clear().env("PATH", PATH);
     command.envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     let limit = Duration::from_secs(of.timeout);
-    answer(command, &of.server(), limit, Instant::now() + limit, signals).map_err(|e| match e {
+    answer(command, &of.server(), limit, Instant::now() + limit, cancel).map_err(|e| match e {
         NoAnswer::Failed(why) => NoAnswer::Failed(format!("{}: {why}", of.helper.display())),
         other => other,
     })

@@ -27,6 +27,9 @@ const MAX_VARIABLE: usize = 64 << 10;
 /// Bytes of all credentials together in JSON: a message has room for no more.
 const MAX_CREDENTIALS: usize = 24 << 10;
 
+/// Bytes of a repository's path that are reckoned with where no job is known.
+const USUAL_PATH: usize = 64;
+
 /// What is found for one pull.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -147,9 +150,7 @@ pub fn credentials(
         }
     }
     of_gitlab.iter_mut().for_each(forget);
-    let size = |one: &Credential| {
-        [&one.registry, &one.user, &one.password].map(|text| in_json(text)).iter().sum::<usize>()
-    };
+    let size = |one: &Credential| size(&one.registry, &one.user, &one.password);
     let sum = |of_site: bool| {
         found.credentials.0.iter().filter(|one| one.site.is_some() == of_site).map(size).sum::<usize>()
     };
@@ -169,14 +170,41 @@ fn images(container: &Container) -> impl Iterator<Item = &Image> {
     container.image.iter().chain(&container.runner_image).chain(services)
 }
 
+/// How much of [`MAX_CREDENTIALS`] a password takes for one repository.
+fn size(repository: &str, user: &str, password: &str) -> usize {
+    [repository, user, password].map(in_json).iter().sum()
+}
+
+/// For how many repositories of a registry one job can have this password of the site's, whose names have the usual length.
+pub fn repositories_of_a_job(registry: &str, user: &str, password: &str) -> usize {
+    let one = size(registry, user, password).saturating_add(USUAL_PATH);
+    MAX_CREDENTIALS.checked_div(one).unwrap_or(usize::MAX)
+}
+
+/// The longest comes first: it is what a shorter token would help.
 fn too_many(credentials: &Credentials) -> Refusal {
-    let mut names: Vec<String> =
-        credentials.0.iter().filter_map(|one| Some(format!("[credential.{}]", one.site.as_ref()?))).collect();
-    names.sort_unstable();
-    names.dedup();
-    let message = "the site's passwords for the images of this job do not fit into its message";
-    let detail = format!("{}: more than {MAX_CREDENTIALS} bytes for this job", names.join(", "));
-    Refusal::system(Code::Images, message, detail)
+    let mut sums: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for one in &credentials.0 {
+        let Some(name) = &one.site else { continue };
+        let (times, bytes) = sums.entry(name).or_default();
+        *times += 1;
+        *bytes = bytes.saturating_add(size(&one.registry, &one.user, &one.password));
+    }
+    let mut all: Vec<_> = sums.into_iter().collect();
+    all.sort_by_key(|(_, (_, bytes))| std::cmp::Reverse(*bytes));
+    let names: Vec<String> = all.iter().map(|(name, _)| format!("[credential.{name}]")).collect();
+    let sums: Vec<String> = all
+        .iter()
+        .map(|(name, (times, bytes))| format!("[credential.{name}] for {times} repositories: {bytes} bytes"))
+        .collect();
+    let message = format!(
+        "the site's passwords for the images of this job do not fit into its message ({}), which takes {} KiB of them",
+        names.join(", "),
+        MAX_CREDENTIALS >> 10
+    );
+    let detail = format!("{}; the most are {MAX_CREDENTIALS} for one job", sums.join(", "));
+    let help = "let the job have fewer services and images that need these passwords, or have the administrators use shorter tokens";
+    Refusal::system(Code::Images, message, detail).help(help)
 }
 
 /// Overwrites the password.

@@ -122,17 +122,22 @@ pub fn of_site(
 ) -> Result<Option<Credential>, Refusal> {
     let Some(of) = policy.credential_for(&job.server, &job.project_path, repository) else { return Ok(None) };
     if !is_for_sources(of, fork) {
-        let (sources, why) = match fork {
-            Some(_) => ("the sources of this pipeline are a fork's", "the sources are a fork's"),
+        let (sources, why, again) = match fork {
+            Some(_) => ("the sources of this pipeline are a fork's", "the sources are a fork's", ""),
             None => (
                 "the sources of this pipeline may be a fork's",
-                "nothing says whether the sources are a fork's",
+                "nothing says whether the sources are a fork's; of a job that was admitted before the configuration had a [credential.NAME] that is \
+                 not kept",
+                "if the job began before the administrators gave this image a password of the site's, run it again; else ",
             ),
         };
         let message =
             format!("{sources}, and such jobs do not get the site's password for {}", Untrusted(repository));
         let detail = format!("[credential.{}] at {}: {why}, and `forks` is not set", of.name, of.place);
-        let help = "run the job in a pipeline of a branch of the project itself, not of a merge request and not started by another pipeline, or use another image";
+        let help = format!(
+            "{again}run the job in a pipeline of a branch of the project itself, not of a merge request and not started by another pipeline, or use \
+             another image"
+        );
         return Err(Refusal::denied(Code::Images, message, detail).help(help));
     }
     let missing = |why: &str| {
@@ -270,6 +275,8 @@ mod tests {
             let refusal =
                 of_site(&closed, &job, fork, "r.example.org/licensed/a", NOW, unread).expect_err(said);
             assert_eq!((refusal.class, refusal.code.name()), (Class::Denied, "images"), "{refusal:?}");
+            let is_told_to_run_again = refusal.help.starts_with("if the job began before");
+            assert_eq!(is_told_to_run_again, fork.is_none(), "{refusal:?}");
             assert!(
                 refusal.message.contains(said)
                     && refusal.detail.contains("[credential.licensed] at c.toml:8"),

@@ -299,8 +299,16 @@ fn passwords_of_the_sites_that_do_not_fit_are_a_fault_of_the_site_and_not_of_the
     let refusal =
         super::credentials(&container(names[0], &names[1..]), site, |_| Ok(None)).expect_err("too many");
     assert_eq!((refusal.class, refusal.code.name()), (Class::System, "images"), "{refusal:?}");
+    assert!(
+        refusal.message.contains("[credential.licensed]") && refusal.message.contains("24 KiB"),
+        "{refusal:?}"
+    );
+    assert!(refusal.detail.contains("[credential.licensed] for 8 repositories: 32"), "{refusal:?}");
     let text = format!("{refusal:?}");
     assert!(text.contains("[credential.licensed]") && !text.contains("DOCKER_AUTH_CONFIG"), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
     assert!(super::credentials(&container(names[0], &names[1..4]), site, |_| Ok(None)).is_ok());
+    // What `check` says without a job.
+    assert_eq!(super::repositories_of_a_job("r.example.org", "site", &"hunter2".repeat(580)), 5);
+    assert_eq!(super::repositories_of_a_job("r.example.org", "site", &"\"".repeat(4000)), 3);
 }

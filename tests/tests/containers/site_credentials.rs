@@ -197,7 +197,7 @@ fn an_answer_is_used_while_its_program_fails_until_it_is_too_old() {
         hangs.stderr.contains("did not answer within 2 s") && start.elapsed() < Duration::from_secs(30),
         "{hangs:?}"
     );
-    let left = site.world.shell("root", "pgrep -u 991 -a sleep; :").stdout;
+    let left = site.world.shell("root", "pgrep -u 991 -x -f 'sleep 1041'; :").stdout;
     assert_eq!(left, "");
     site.helper("echo half-of-the-secret >&2; exit 3\n");
     let fails = site.refresh();
@@ -206,6 +206,19 @@ fn an_answer_is_used_while_its_program_fails_until_it_is_too_old() {
     site.helper("printf '{\"Username\":\"u\",\"Secret\":\"%05000d\"}' 0\n");
     let long = site.refresh();
     assert!(long.stderr.contains("have 5001 bytes, and the most are 4096"), "{long:?}");
+    for flood in [
+        "head -c 70000 /dev/zero | tr '\\0' x\n",
+        "exec yes half-of-the-secret\n",
+        "exec yes half-of-the-secret >&2\n",
+    ] {
+        site.helper(flood);
+        let start = Instant::now();
+        let floods = site.refresh();
+        assert!(floods.stderr.contains("its answer has more than 64 KiB"), "{flood}: {floods:?}");
+        assert!(!format!("{floods:?}").contains("half-of-the-secret"), "{floods:?}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{flood}: {:?}", start.elapsed());
+    }
+    assert_eq!(site.world.shell("root", "pgrep -u 991 -x -f 'yes half-of-the-secret'; :").stdout, "");
     site.world.write_file(HELPER, "#!/bin/sh\n", "alice", 0o755);
     let of_alice = site.refresh();
     assert!(of_alice.stderr.contains("owned by uid 4101"), "{of_alice:?}");
@@ -272,6 +285,12 @@ fn check_finds_who_else_could_read_or_change_the_sites_password_and_explain_show
         chown(&directory, Some(owner), Some(group)).expect("an owner");
         finds(said);
     }
+    // What an account of jobs is, the floor says.
+    site.world.write_file("/etc/nunbird/floor", "min_uid 991\n", "root", 0o644);
+    finds("belongs to uid 991, which is an account that jobs may have (min_uid 991)");
+    site.world.write_file("/etc/nunbird/floor", "min_uid 992\n", "root", 0o644);
+    assert!(!site.check().contains("belongs to uid 991"), "{}", site.check());
+    fs::remove_file(site.world.host_path("/etc/nunbird/floor")).expect("removed");
     // The account is weaker than root, who reads what it has put there: nothing follows it or waits for it.
     let kept = directory.join("kept");
     fs::rename(&file, &kept).expect("renamed");
@@ -352,6 +371,9 @@ fn a_refused_password_is_the_sites_fault_and_a_forks_sources_get_none() {
         end(&site, session);
     }
 
+    // The copy that these jobs have pulled is here, and the next policy would take it.
+    site.world
+        .reconfigure("pull_policies = [\"always\"]", "pull_policies = [\"always\", \"if-not-present\"]");
     site.helper("printf '{\"Username\":\"nobody\",\"Secret\":\"withdrawn\"}\\n'\n");
     assert_eq!(site.refresh().exit, Exit::Code(0));
     let failed = refused(
@@ -364,6 +386,47 @@ fn a_refused_password_is_the_sites_fault_and_a_forks_sources_get_none() {
         "{}",
         failed.log
     );
+}
+
+#[needs(root)]
+fn programs_that_hang_hold_up_no_other_and_a_signal_ends_them_all() {
+    let site = Site::new(Privilege::Setuid);
+    site.world.write_file("/opt/site/bin/hangs", "#!/bin/sh\nexec sleep 1043\n", "root", 0o755);
+    let text = site.world.configuration();
+    let table = &text[text.find("[credential.licensed]").expect("a table")..];
+    // They have no answer yet, so that they are asked first.
+    let hanging: String = (0..3)
+        .map(|n| {
+            let table = table.replace("[credential.licensed]", &format!("[credential.hangs-{n}]"));
+            table.replace(HELPER, "/opt/site/bin/hangs").replace("timeout = \"2s\"", "timeout = \"10s\"")
+        })
+        .collect();
+    fs::write(site.file(), "{}").expect("a file");
+    chown(site.file(), Some(991), Some(0)).expect("an owner");
+    site.world.configure(&format!("{text}\n{hanging}"));
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let refresh = scope.spawn(|| site.refresh());
+        while fs::read_to_string(site.file()).expect("a file").len() < 10 {
+            assert!(start.elapsed() < Duration::from_secs(9), "it waits for those that hang");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let done = refresh.join().expect("a thread");
+        assert_eq!(done.exit, Exit::Code(1), "{done:?}");
+        assert_eq!(done.stderr.matches("did not answer within 10 s").count(), 3, "{done:?}");
+        assert!(done.stdout.contains("licensed: stored"), "{done:?}");
+    });
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    let sleeping = || site.world.shell("root", "pgrep -u 991 -x -f 'sleep 1043'; :").stdout;
+    assert_eq!(sleeping(), "");
+
+    let script = "/opt/nunbird/bin/nunbirdctl credentials refresh & pid=$!\n\
+                  until [ $(pgrep -u 991 -c -x -f 'sleep 1043') = 3 ]; do :; done\nkill -TERM $pid; wait $pid; echo $?\n";
+    let start = Instant::now();
+    let ended = site.world.shell(KEEPER, script);
+    assert!(ended.stdout.ends_with("1\n") && ended.stderr.contains("ended by a signal"), "{ended:?}");
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert_eq!(sleeping(), "");
 }
 
 #[needs(root)]
@@ -384,11 +447,26 @@ fn refresh_asks_all_configurations_one_at_a_time_and_removes_what_has_no_table_a
     for name in ["former.json", "licensed.json.new"] {
         fs::write(directory.join(name), "{}").expect("a file");
     }
+    // A root runner may name one that is in no list, and the timer does not see it.
+    let unlisted = site.world.configuration().replace("[credential.licensed]", "[credential.of-root]");
+    site.world.write_file("/etc/nunbird/unlisted.toml", &unlisted, "root", 0o644);
+    let words = ["credentials", "refresh", "--configuration", "/etc/nunbird/unlisted.toml"];
+    let unlisted = site.ctl(KEEPER, &words);
+    assert_eq!(unlisted.exit, Exit::Code(0), "{unlisted:?}");
+    assert!(
+        unlisted.stderr.contains("unlisted.toml: neither /etc/nunbird/config.toml nor a line of"),
+        "{unlisted:?}"
+    );
+    assert_eq!(kept(), ["former.json", "licensed.json.new", "of-root.json"]);
+    let checked = site.ctl("root", &["check", "/etc/nunbird/unlisted.toml"]);
+    let checked = checked.stdout + &checked.stderr;
+    assert!(checked.contains("so nunbird-credentials.timer asks for none of its passwords"), "{checked}");
     // Nothing of another configuration is lost by a refresh of one.
     let config = site.world.paths().configuration.display().to_string();
     let one = site.ctl(KEEPER, &["credentials", "refresh", "--configuration", &config]);
     assert_eq!(one.exit, Exit::Code(0), "{one:?}");
-    assert_eq!(kept(), ["former.json", "licensed.json"]);
+    assert!(!one.stderr.contains("neither"), "{one:?}");
+    assert_eq!(kept(), ["former.json", "licensed.json", "of-root.json"]);
     // The oldest first; `more` has none yet.
     let all = site.refresh();
     assert_eq!(all.exit, Exit::Code(0), "{all:?}");
