@@ -60,6 +60,7 @@ mod sweep;
 mod testbed;
 mod traces;
 mod transcripts;
+mod validation_output;
 mod walkthrough;
 mod whole_job;
 mod worker;
