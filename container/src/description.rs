@@ -455,7 +455,7 @@ pub struct Identities {
 }
 
 impl Inspect {
-    /// What its output states, by the names of a row's groups. Of JSON that cannot be read it is a platform without its parts, which no image has
+    /// What its output states, by the names of a row's groups. Of a configuration that cannot be read it is a platform without its parts, which no image has
     /// ([`crate::resolved::Resolved::is_whole`]), if the command has ended well.
     pub(crate) fn facts(&self, output: &str, ended_well: bool) -> Option<BTreeMap<&'static str, String>> {
         const GROUPS: [&str; 6] = ["id", "digest", "platform", "user", "entrypoint", "ports"];
@@ -472,7 +472,8 @@ impl Inspect {
         let read = serde_json::from_str::<serde_json::Value>(output).ok();
         let Some(value) = read.filter(serde_json::Value::is_object) else {
             // An engine may have read in it what is not JSON (NaN, half of a surrogate pair): nothing of it could be judged.
-            return ended_well.then(|| BTreeMap::from([("platform", "/".to_owned())]));
+            let is_of_image = ended_well && self.json.contains_key(&Field::Architecture);
+            return is_of_image.then(|| BTreeMap::from([("platform", "/".to_owned())]));
         };
         let fact = |(field, pointer): (&Field, &String)| {
             let found = value.pointer(pointer).filter(|found| !found.is_null())?;
@@ -640,6 +641,13 @@ mod tests {
             }
             assert_eq!(inspect.facts("no such image", false), None, "a command that has failed says nothing");
         }
+    }
+
+    #[test]
+    fn what_says_nothing_of_a_platform_may_be_no_json() {
+        let apptainer = Description::of(&Engine::Named("apptainer".to_owned())).expect("an engine");
+        // The third part of a SIF that another program has made.
+        assert_eq!(apptainer.inspect.expect("a verb").facts("\u{1}", true), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::names::{ImageName, Reference, is_digest};
 use crate::partial::Partial;
 use crate::pull::{Puller, said};
 use crate::resolved::Resolved;
-use crate::trouble::Failure;
+use crate::trouble::{Cause, Failure, Password};
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,7 +41,14 @@ impl Puller<'_> {
     ) -> Result<Option<Known>, Failure> {
         match (&self.description.resolve, self.name) {
             (Some(resolve), ImageName::Registry(name)) if name.digest.is_none() => {
-                self.digest(resolve, partial, auth, left).map(Some)
+                let asked = self.digest(resolve, partial, auth, left)?;
+                if let (Err(said), Some(pull)) = (&asked, &self.description.pull)
+                    && Cause::of(pull, &self.name.masked(said)) == Cause::Broken
+                {
+                    // The engine may take it all the same, without a word.
+                    return Err(Cause::Broken.failure(&self.name.full(), said, "", Password::None));
+                }
+                Ok(Some(asked))
             }
             _ => Ok(None),
         }
