@@ -29,6 +29,7 @@ mod partial;
 mod platform;
 mod prepare;
 mod pull;
+mod pull_lock;
 mod reading;
 pub mod record;
 mod removal;

@@ -4,18 +4,18 @@
 //! and becomes a new copy in the cache ([`crate::copies`]); one that jobs run in stays as it is.
 
 use crate::auth::{AuthFile, matching};
-use crate::call::{Called, call_unless, wait};
+use crate::call::{Called, call_unless};
 use crate::copies::{About, Cache, Copy, User, about_image};
 use crate::credential_helper;
 use crate::description::{Description, Inspect, Kind, Pull};
 use crate::names::{ImageName, Reference};
 use crate::own;
 use crate::partial::Partial;
+use crate::pull_lock::{LONGEST_NOTE, now};
 use crate::resolved::{Resolved, tcp_ports};
 use crate::stage::lacks;
 use crate::trouble::{Cause, Failure, Password, takes_no_token};
 use crate::words::{Lists, Values};
-use nix::fcntl::{Flock, FlockArg};
 use nunbird_handover::{Container, Credential, Credentials, Handover, Image, PullPolicy, Untrusted};
 use nunbird_stage::StageError;
 use nunbird_stage::command::{CommandOutput, RunningCommand};
@@ -26,11 +26,10 @@ use nunbird_stage::words::lines;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Time for a command that only looks.
 const LOOK: Duration = Duration::from_secs(60);
@@ -43,10 +42,6 @@ const MOST_ATTEMPTS: usize = 8;
 const LAYER: &str = "layer";
 /// How much of a pull's output is looked at for layers: some ten thousand lines.
 const LONGEST_OUTPUT: usize = 1 << 20;
-/// Bytes of the file of a lock: the time of the last pull, and the id of what it has brought.
-const LONGEST_NOTE: u64 = 256;
-/// Between two attempts to get a lock that another job holds.
-const RETRY: Duration = Duration::from_millis(200);
 
 /// Everything that a pull needs to know.
 pub(crate) struct Puller<'a> {
@@ -266,53 +261,6 @@ impl Puller<'_> {
     fn not_kept(&self, cause: &std::io::Error) -> StageError {
         let help = "make sure that its file system has space and quota left";
         StageError::at("cannot keep the image in", self.place, cause, help)
-    }
-
-    fn lock_file(&self) -> PathBuf {
-        self.place.join("locks").join(self.name.file_name(self.image.platform.as_deref()))
-    }
-
-    /// One pull at a time for an image, platform and account.
-    pub(crate) fn lock(&self, deadline: Instant) -> Result<Lock, Failure> {
-        let (path, directory) = (self.lock_file(), self.place.join("locks"));
-        let failed = |e: &dyn std::fmt::Display| {
-            StageError::at("cannot lock", &path, e, "make sure that its file system has space and quota left")
-        };
-        let options =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
-        let open = || -> std::io::Result<File> {
-            DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-            options.open(&path)
-        };
-        let mut file = open().map_err(|e| failed(&e))?;
-        let mut reported = false;
-        loop {
-            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Lock::Held(lock)),
-                Err((file, nix::errno::Errno::EWOULDBLOCK)) => file,
-                // A file system without locks: two pulls of an image cost time, and harm nothing.
-                Err((_, _)) => return Ok(Lock::None),
-            };
-            if Instant::now() >= deadline {
-                let text = format!(
-                    "cannot pull the image {}: another job of this account has been pulling it for {} s; run the job again later",
-                    self.name.full(),
-                    self.container.pull_timeout
-                );
-                return Err(Failure::System(StageError::sentence(&text)));
-            }
-            if !reported {
-                (self.say)(&format!(
-                    "another job of this account is pulling the image {}; waiting for it …",
-                    self.name.full()
-                ));
-                reported = true;
-            }
-            wait(Some(self.signals), RETRY).map_err(|e| failed(&e))?;
-            if self.signals.request().map_err(|e| failed(&e))?.is_some() {
-                return Err(Failure::Cancelled);
-            }
-        }
     }
 
     fn reference(&self) -> Option<&Reference> {
@@ -540,45 +488,9 @@ fn count(layers: &Pattern, printed: &str) -> usize {
     different.len().max(all.div_ceil(MOST_ATTEMPTS))
 }
 
-/// The right to pull an image.
-pub(crate) enum Lock {
-    Held(Flock<File>),
-    /// Locks do not work there.
-    None,
-}
-
-impl Lock {
-    /// Milliseconds since the epoch at the end of the last pull.
-    fn pulled_at(&mut self) -> Option<u64> {
-        let Lock::Held(file) = self else { return None };
-        let mut text = String::new();
-        file.rewind().ok()?;
-        Read::by_ref(&mut **file).take(LONGEST_NOTE).read_to_string(&mut text).ok()?;
-        text.split_whitespace().next()?.parse().ok()
-    }
-
-    /// Without the time, the next job pulls once more. `id` is what an engine's store knows the image by.
-    fn set_pulled(&mut self, id: Option<&str>) {
-        if let Lock::Held(file) = self {
-            let write = |file: &mut Flock<File>| -> std::io::Result<()> {
-                file.rewind()?;
-                file.set_len(0)?;
-                file.write_all(format!("{} {}\n", now(), id.unwrap_or_default()).as_bytes())
-            };
-            drop(write(file));
-        }
-    }
-}
-
 /// Whether this can be an engine's id of an image, and is no option of its commands.
 fn is_id(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b':')
-}
-
-/// Milliseconds since the epoch: what is pushed in the second of a pull is another job's affair.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(0)
 }
 
 /// The last words of a command that failed.
