@@ -1,7 +1,7 @@
 //! What `nunbird-auth` and `nunbird-session` ask of `nunbird-limits`, which `groups/ask/` starts.
 //!
 //! One process for each request: one message there, one back through a socket, and behind that open files, the [`Counter`]s. What a group is
-//! made of is the decider's word, in bytes (`nunbird_gauges::Order`); what was made comes back as bytes that nobody but `nunbird-limits`
+//! made of is the decider's word, in bytes (`nunbird_gauges::Order`); what was made comes back as bytes that only `nunbird-limits`
 //! reads. All programs come from one build; another [`Version`](nunbird_wire::Version) is an error.
 
 #![forbid(unsafe_code)]

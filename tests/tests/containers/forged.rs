@@ -305,7 +305,7 @@ fn an_image_whose_user_and_entrypoint_have_odd_characters_is_used(setup: Setup) 
     succeeded(&job.cleanup());
 }
 
-/// Python reads numbers and text that JSON does not have, and other depths: nobody would judge what only ch-image has read.
+/// Python reads numbers and text that JSON does not have, and other depths. What only ch-image can read, Nunbird cannot judge.
 #[needs(root, in_each = WITH_PODMAN)]
 fn a_configuration_that_only_charliecloud_can_read_is_the_jobs_failure(setup: Setup) {
     if setup.engine == "charliecloud" {
