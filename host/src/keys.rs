@@ -103,11 +103,11 @@ pub(crate) fn fetch(fetch: &Fetch, rights: Rights) -> Result<Vec<u8>, Unfetched>
     } else {
         rights.caller
     };
-    // Without privilege the directories above are the caller's, who could name anybody's directory.
+    // Without privilege the directories above are the caller's, who can name a directory of another account.
     if !rights.privileged && owner.uid != rights.caller.uid {
-        let (path, uid) = (fetch.directory.display(), owner.uid);
+        let (path, uid, wanted) = (fetch.directory.display(), owner.uid, rights.caller.uid);
         return Err(failed(format!(
-            "{path}: owned by uid {uid}; without privilege nunbird-keys writes to the runner's own directory alone"
+            "{path}: owned by uid {uid}; without privilege nunbird-keys writes as the runner's account alone: set `keys_dir` to a directory of uid {wanted}"
         )));
     }
     let owner = if rights.privileged { owner } else { rights.caller };

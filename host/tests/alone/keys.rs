@@ -213,7 +213,9 @@ fn without_privilege_nothing_runs_as_another_account_even_for_root() {
         directory(path, owner, 0o755);
         let refused = root.fetch(&of(path)).expect_err(path);
         assert!(
-            refused.why.contains("without privilege nunbird-keys writes to the runner's own directory alone"),
+            refused
+                .why
+                .contains("writes as the runner's account alone: set `keys_dir` to a directory of uid 4101"),
             "{}",
             refused.why
         );
