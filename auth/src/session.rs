@@ -15,7 +15,7 @@ use nunbird_drop::launch::Launch as Launcher;
 use nunbird_host::files;
 use nunbird_messages::{
     CONTROL_FD, HANDOVER_FD, Keep, LAUNCHER_FD, REPORT_FD, Record, RefusedBy, SessionOrder, SessionSpan,
-    Version,
+    Untrusted, Version,
 };
 use nunbird_requests::Launch;
 use nunbird_sys::fork::{Ended, fork_into};
@@ -144,10 +144,41 @@ fn failed(detail: &dyn Display) -> Refusal {
     Refusal::system(Code::Pam, "a session for the job could not be opened on this host", detail)
 }
 
+/// What nunbird-session may report.
+const REPORTED: [Code; 6] =
+    [Code::Pam, Code::PamAccount, Code::PamUser, Code::PamTimeout, Code::PamSession, Code::Launcher];
+
 /// A report that cannot be read is trouble all the same.
 fn refusal_of(said: &[u8]) -> Refusal {
     match RefusedBy::from_bytes(said) {
-        Ok(refused) => decider::refusal(refused),
+        Ok(refused) if REPORTED.iter().any(|code| code.name() == refused.code) => decider::refusal(refused),
+        Ok(refused) => failed(&format!("nunbird-session refuses with the code {}", Untrusted(&refused.code))),
         Err(e) => failed(&format!("the report of nunbird-session: {e}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{REPORTED, refusal_of};
+    use crate::refusal::Code;
+    use nunbird_messages::RefusedBy;
+    use nunbird_wire::Message;
+
+    #[test]
+    fn a_session_refuses_with_codes_of_sessions_alone() {
+        let report = |code: &str| {
+            let of = |text: &str| text.to_owned();
+            let refused =
+                RefusedBy { denied: true, code: of(code), message: of("m"), detail: of("d"), help: of("h") };
+            refusal_of(&refused.to_bytes())
+        };
+        for code in Code::ALL {
+            let refusal = report(code.name());
+            let expected = if REPORTED.contains(code) { *code } else { Code::Pam };
+            assert_eq!(refusal.code, expected, "{}", code.name());
+            assert_eq!(refusal.detail == "d", REPORTED.contains(code), "{}", refusal.detail);
+        }
+        assert_eq!(report("\u{1b}[31m").detail, "nunbird-session refuses with the code \\u{1b}[31m");
+        assert_eq!(refusal_of(b"x").code, Code::Pam);
     }
 }
