@@ -464,6 +464,32 @@ fn the_picture_of_the_crates_has_each_crate_above_all_that_it_uses() {
     }
 }
 
+/// The crates that may have `unsafe`. In any other it is an error of the compiler's, as long as the crate says so.
+const UNSAFE: [&str; 6] = [
+    "pam/src/",
+    "sys/src/",
+    "sys/accounts/src/",
+    "sys/mounts/src/",
+    "sys/started/src/",
+    "sys/unprivileged/src/",
+];
+
+#[test]
+fn every_crate_but_those_of_system_calls_and_of_libpam_forbids_unsafe_code() {
+    let mut files = Vec::new();
+    sources(&tree(), &mut files);
+    let tops = files.iter().filter(|file| file.ends_with("src/lib.rs") || file.ends_with("src/main.rs"));
+    let mut seen = 0;
+    for file in tops {
+        let name = file.strip_prefix(tree()).expect("a file of the tree").to_str().expect("a name");
+        let text = fs::read_to_string(file).expect("a source");
+        let forbids = text.lines().any(|line| line == "#![forbid(unsafe_code)]");
+        assert_eq!(forbids, !UNSAFE.iter().any(|allowed| name.starts_with(allowed)), "{name}");
+        seen += 1;
+    }
+    assert!(seen > 40, "{seen}");
+}
+
 /// The number is a hint that a file may hold more than one idea, not a limit.
 #[test]
 fn a_file_of_more_than_600_lines_says_why_it_is_not_split() {
