@@ -13,7 +13,7 @@ use nunbird_messages::{
 };
 use nunbird_sys::fork::fork_into;
 use nunbird_sys::kernel::{Kernel, Linux};
-use nunbird_sys::{exec, process, signals};
+use nunbird_sys::{exec, process};
 use nunbird_wire::{Message, read_frame, write_frame};
 use std::convert::Infallible;
 use std::fs::File;
@@ -105,8 +105,7 @@ fn ask(
     }
     let (ours, theirs) = UnixStream::pair().map_err(step("socketpair"))?;
     let theirs = File::from(OwnedFd::from(theirs));
-    let parent = process::id();
-    let child = fork_into(|| match become_it(&program, &theirs, confines, privilege, parent) {
+    let child = fork_into(|| match become_it(&program, &theirs, confines, privilege) {
         Ok(never) => match never {},
         // The parent sees that the socket ends.
         Err(_) => 1,
@@ -141,7 +140,6 @@ fn become_it(
     socket: &File,
     confines: Option<&Confines>,
     privilege: Privilege,
-    parent: i32,
 ) -> io::Result<Infallible> {
     process::null_stdin()?;
     // What it printed would reach gitlab-runner: it goes to a pipe without a reader.
@@ -155,7 +153,6 @@ fn become_it(
     Linux.set_groups(&[])?;
     Linux.set_gids(0, 0, 0)?;
     Linux.set_uids(0, 0, 0)?;
-    process::die_with_parent(signals::KILL, parent)?;
     process::default_signals()?;
     exec::execute(program, &[c"nunbird-machine".to_owned()], &[])
 }

@@ -19,12 +19,14 @@ mod start;
 mod state;
 mod tree;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nunbird_parts::{MAX_MACHINE_REQUEST, MachineAnswer, MachineRequest};
 use nunbird_started::inherited;
-use nunbird_sys::process;
+use nunbird_sys::{process, signals};
 use nunbird_wire::{Message, Version, read_frame, write_frame};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
@@ -57,9 +59,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// `KILL` when nunbird-auth ends. It cannot ask for that itself: an execve(2) that gains capabilities, as the one of this program does, takes it
+/// back (PR_SET_PDEATHSIG(2const)).
+///
+/// # Errors
+/// As prctl(2) and poll(2); `ESRCH` when it has ended already.
+fn end_with_parent(socket: &UnixStream) -> io::Result<()> {
+    process::signal_at_parents_end(signals::KILL)?;
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO)?;
+    let ended = fds.iter().filter_map(PollFd::revents).any(|events| events.contains(PollFlags::POLLHUP));
+    if ended { Err(Errno::ESRCH.into()) } else { Ok(()) }
+}
+
 fn serve() -> io::Result<()> {
     // Step N1. Before anything is opened: the descriptor is known by its number.
     let socket = UnixStream::from(OwnedFd::from(inherited::take(SOCKET_FD)?));
+    end_with_parent(&socket)?;
     drop(nunbird_sys::environment::take());
     process::ignore_failed_writes();
     process::forbid_inspection()?;
