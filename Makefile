@@ -111,11 +111,11 @@ TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 # own by name: --bins would link all others with a test harness once more.
 TESTED = $(addprefix --bin ,nunbird-auth nunbird-benches nunbird-decide nunbird-machine nunbird-session nunbirdctl)
 define FIRST_ROW
-$(CARGO) test --locked --workspace --no-fail-fast --lib $(TESTED) --test it --test alone --test corpora --test gate --test inspection --test lines --test signals --test cgroup --test world --test batch
+$(CARGO) test --locked --workspace --no-fail-fast --lib $(TESTED) --test it --test alone --test corpora --test gate --test inspection --test lines --test signals --test cgroup --test world --test batch --test hosts
 $(CARGO) test --locked --workspace --no-fail-fast --doc
 endef
 define SECOND_ROW
-$(CARGO) test --locked --workspace --no-fail-fast --test hosts --test containers --test compliance
+$(CARGO) test --locked --workspace --no-fail-fast --test containers --test compliance
 endef
 # With the least claim to a processor: cargo-deny has to be built on a fresh machine.
 define THIRD_ROW

@@ -36,7 +36,7 @@ fn clean_up(world: &World, user: &str, pattern: &str) -> StageOutcome {
     assert!(session.run_text("prepare_script", &much).succeeded());
     // Signals do not reach processes of other accounts.
     let hunt = format!(
-        "perl -e '$end = time + 20; while (time < $end) {{ for (glob q(/proc/[0-9]*/cmdline)) {{ open my $f, $_ or next; \
+        "perl -e '$end = time + 20; while (time < $end) {{ select undef, undef, undef, 0.005; for (glob q(/proc/[0-9]*/cmdline)) {{ open my $f, $_ or next; \
          $line = <$f>; kill STOP => m(([0-9]+)) if $line =~ /{pattern}/ }} }}'"
     );
     let outcome = std::thread::scope(|scope| {
