@@ -68,11 +68,12 @@ lacks_unless() {
   esac
 }
 
-# The same on each call: the first place that fits.
+# The same on each call: the first place that fits. Without a process where it is made: `ready` is written into what `private` has made, and
+# a directory of the account's has its mode from the account alone.
 runtime() {
   r=
   for base in @BASES@; do
-    if [ -e "$base/$name/ready" ] && private "$base/$name"; then
+    if [ -e "$base/$name/ready" ] && is_ours "$base/$name"; then
       r=$base/$name
       return 0
     fi
