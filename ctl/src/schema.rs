@@ -65,13 +65,14 @@ fn json_of(setting: &Setting) -> Value {
         Setting::Text(text) => json!(text),
         Setting::Texts(texts) => json!(texts),
         Setting::Variables(variables) => json!(variables),
-        Setting::Tables(tables) => {
-            let one = |table: &Vec<(&'static str, Setting)>| -> Map<String, Value> {
-                table.iter().map(|(key, value)| ((*key).to_owned(), json_of(value))).collect()
-            };
-            tables.iter().map(|table| Value::Object(one(table))).collect()
-        }
+        Setting::Patterns(patterns) => patterns.iter().map(|one| json!(one.to_string())).collect(),
+        Setting::Table(table) | Setting::Dotted(table) => Value::Object(object_of(table)),
+        Setting::Tables(tables) => tables.iter().map(|table| Value::Object(object_of(table))).collect(),
     }
+}
+
+fn object_of(table: &[(&'static str, Setting)]) -> Map<String, Value> {
+    table.iter().map(|(key, value)| ((*key).to_owned(), json_of(value))).collect()
 }
 
 /// Every key by its path, and what is known of those of Nunbird's tables.

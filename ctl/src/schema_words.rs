@@ -1,4 +1,4 @@
-//! Descriptions and defaults for the schema, of keys that no table of the policy describes: tables themselves, rules, tests and facts.
+//! Descriptions and defaults for the schema, of what is no key of a table of the policy: the tables themselves, and facts.
 
 use nunbird_policy::{FACTS, Local};
 
@@ -25,33 +25,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("pam", "a PAM session around each stage or job", "no session"),
     ("map", "files that give accounts, by name", "none"),
     ("rule", "who may run as whom: the first rule that matches decides, and without one the job is denied", "none, which is an error"),
-    ("rule[].name", "unique; appears in audit events", "required"),
-    ("rule[].when", "conditions, all of which must hold", "the rule matches every job"),
-    ("rule[].unless", "the same conditions, none of which may hold", "no exception"),
-    ("rule[].run_as", "the account: `$user_login`, a name, `$validated`, or a table that says where it is looked up", "a rule has `run_as` or `deny`"),
-    ("rule[].run_as.map", "the `[map.NAME]` that has the account", "none"),
-    ("rule[].run_as.identity", "the identity provider of GitLab that has the account", "none"),
-    ("rule[].run_as.attribute", "the first part of a distinguished name, such as `uid`", "the whole name"),
-    ("rule[].deny", "refuses the job, with this message to its user", "a rule has `run_as` or `deny`"),
-    ("rule[].profile", "the profile that its jobs run by", "`[job]`"),
-    ("rule[].limits", "the name of a `[limits.NAME]`, or an empty text for no limits", "the profile's, else that of `[job]`"),
-    ("rule[].pinning", "`off`: its jobs get their account by name alone, whatever `accounts.pinning` is", "`on`"),
-    ("rule[].bots", "`true` also admits bots of GitLab: service accounts and the users of access tokens", "`accounts.allow_bots`"),
-    ("rule[].user_check", "`off`: the server is not asked about the user; `required`: it is", "the server's"),
     ("test", "what the site expects of the rules; `nunbirdctl test` and `check` run them", "none"),
-    ("test[].name", "unique", "required"),
-    ("test[].claims", "facts of the job, by GitLab's names", "required"),
-    ("test[].local", "facts about the account", "those of this host's user database"),
-    ("test[].local.uid", "the account's uid", "60000"),
-    ("test[].local.groups", "the account's groups, by name", "none"),
-    ("test[].local.shell", "the account's login shell", "`/bin/bash`"),
-    ("test[].pinned", "the id of the GitLab user that the account belongs to", "no user is known for the account"),
-    ("test[].server_user", "what the server answers about the user", "an active person with the id and the login of `claims`"),
-    ("test[].server_user.id", "the user's id", "that of `claims`"),
-    ("test[].server_user.username", "the user's login", "that of `claims`"),
-    ("test[].server_user.bot", "whether the user is a bot", "`false`"),
-    ("test[].server_user.state", "`active`, `blocked` and the like", "`active`"),
-    ("test[].expect", "the account, `deny`, or `deny: NAME OF THE RULE`", "required"),
 ];
 
 /// What is known of a key, if it is one of these.

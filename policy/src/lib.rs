@@ -48,10 +48,10 @@ pub use config::{
     Executor, Expectation, FormerName, GITLAB_KEYS, GitLabServer, IDENTITY_KEYS, IdentitySettings, Images,
     JOB_KEYS, Job, KEEP_VARIABLE, Key, KeyInfo, Kind, LAUNCHER_KEYS, LIMITS_KEYS, LimitsSaidBy, LocalFacts,
     MACHINES, MAP_KEYS, MapFile, MapKey, NO_GITLAB_SERVER, Network, PAM_KEYS, PROFILE_DIRECTORIES_KEYS,
-    PartialReading, Pinning, Policy, Profile, Reading, Rule, RuleLimits, RuleOutcome, RunAs, SCHEDULER_KEYS,
-    SchedulerFile, Setting, SiteCredential, SourceFile, TOP_LEVEL_KEYS, Table, TestCase, TopLevel, UserCheck,
-    VALIDATION_KEYS, Validation, conf_d, every_key, key_info, listed, pull_policy_name, toml_key,
-    toml_string,
+    PartialReading, Pinning, Policy, Profile, RULE_KEYS, Reading, Rule, RuleLimits, RuleOutcome, RunAs,
+    SCHEDULER_KEYS, SchedulerFile, Setting, SiteCredential, SourceFile, TEST_KEYS, TOP_LEVEL_KEYS, Table,
+    TestCase, TopLevel, UserCheck, VALIDATION_KEYS, Validation, conf_d, every_key, key_info, listed,
+    pull_policy_name, toml_key, toml_string,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Location};

@@ -1,6 +1,6 @@
 //! `nunbird.toml(5)`: every key of the configuration, from the tables that the configuration is read with.
 
-use crate::writer::setting;
+use crate::writer::{heading, setting};
 use nunbird_policy::{KeyInfo, key_info};
 
 const HEAD: &str = r#".ie \n(.g .ds Aq \(aq
@@ -17,7 +17,8 @@ error with file, line and column, and a configuration with an error denies every
 The files of \fIconf.d\fR are read in the order of their names: tables are merged, arrays of tables are concatenated, and a key that two files set is an error.
 A file with the tables \fB[general]\fR and \fB[auth]\fR is read as one of Jacamar CI.
 .PP
-This page has every key but those of \fB[[rule]]\fR and \fB[[test]]\fR. policy\-reference.md, in the documents of the package, has these, explanations and examples;
+This page has every key but the conditions of \fBwhen\fR and \fBunless\fR and the facts in \fBclaims\fR. policy\-reference.md, in the documents of the package, has
+these, explanations and examples;
 \fBnunbirdctl schema\fR prints a JSON schema, and \fBnunbirdctl show\fR the values in effect.
 "#;
 
@@ -29,19 +30,18 @@ const TAIL: &str = r#".SH SEE ALSO
 pub fn configuration_manual() -> String {
     let mut text = HEAD.to_owned();
     for (table, keys) in key_info().into_iter().filter(|(table, _)| *table != "profile[]") {
-        text.push_str(&format!(".SH \"{}\"\n", heading(table)));
+        text.push_str(&format!(".SH \"{}\"\n", title(table)));
         text.extend(keys.iter().map(entry));
     }
     text + TAIL
 }
 
-/// As the file has the table: `gitlab[]` is an array of tables, `[]` of the others a name.
-fn heading(path: &str) -> String {
-    match path {
-        "" => "TOP LEVEL".to_owned(),
-        "gitlab[]" => "[[gitlab]]".to_owned(),
-        "limits[].io_max[]" => "io_max of [limits.NAME]".to_owned(),
-        named => format!("[{}]", named.replace("[]", ".NAME")),
+/// The title of a table's section.
+fn title(path: &str) -> String {
+    match heading(path) {
+        _ if path.is_empty() => "TOP LEVEL".to_owned(),
+        (table, None) => table,
+        (table, Some(below)) => format!("{below} of {table}"),
     }
 }
 
@@ -92,21 +92,29 @@ fn link(markdown: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{configuration_manual, heading, roff};
+    use super::{configuration_manual, roff, title};
 
     #[test]
     fn markdown_becomes_what_man_shows() {
         assert_eq!(roff("as `a-b`, see [the \\ page](x.md#y)"), "as \\fBa\\-b\\fR, see the \\e page");
         assert_eq!(roff(".d/*.toml"), "\\&.d/*.toml");
-        let headings = [heading("gitlab[]"), heading("map[]"), heading("job")];
-        assert_eq!(headings, ["[[gitlab]]", "[map.NAME]", "[job]"]);
+        let titles = ["", "gitlab[]", "map[]", "job", "limits[].io_max[]", "rule[].run_as"].map(title);
+        let wanted = [
+            "TOP LEVEL",
+            "[[gitlab]]",
+            "[map.NAME]",
+            "[job]",
+            "io_max of [limits.NAME]",
+            "run_as of [[rule]]",
+        ];
+        assert_eq!(titles, wanted);
     }
 
     #[test]
     fn every_table_has_a_section_and_every_key_an_entry() {
         let page = configuration_manual();
         for (table, keys) in nunbird_policy::key_info() {
-            assert!(table == "profile[]" || page.contains(&format!(".SH \"{}\"", heading(table))), "{table}");
+            assert!(table == "profile[]" || page.contains(&format!(".SH \"{}\"", title(table))), "{table}");
             for key in keys {
                 assert!(page.contains(&format!(".TP\n\\fB{}\\fR\n", key.name)), "{table}: {}", key.name);
             }

@@ -1,6 +1,6 @@
 //! The entries of docs/policy-reference.md: one for each key and each condition.
 
-use crate::writer::setting;
+use crate::writer::{heading, setting};
 use nunbird_policy::{ByJobToken, FACTS, Fact, KeyInfo, Local, key_info};
 
 /// One key or condition of the reference.
@@ -22,11 +22,10 @@ pub fn reference_entries() -> Vec<(&'static str, Vec<Entry>)> {
 
 fn of_key(path: &str, key: &KeyInfo) -> Entry {
     let name = key.name;
-    let heading = match path {
-        "" => format!("`{name}`"),
-        "gitlab[]" => format!("`[[gitlab]] {name}`"),
-        "limits[].io_max[]" => format!("`[limits.NAME] io_max.{name}`"),
-        table => format!("`[{}] {name}`", table.replace("[]", ".NAME")),
+    let heading = match heading(path) {
+        _ if path.is_empty() => format!("`{name}`"),
+        (table, None) => format!("`{table} {name}`"),
+        (table, Some(below)) => format!("`{table} {below}.{name}`"),
     };
     let value = key.default_value.as_ref().map(|value| format!("`{}`", setting(value)));
     let default = match key.default.map(str::to_owned).or(value).as_deref() {

@@ -1,7 +1,7 @@
 //! Keys, tables and values as the text of TOML.
 
 use nunbird_handover::UNLIMITED;
-use nunbird_policy::{Setting, amount_text, cpus_text, duration_text};
+use nunbird_policy::{Pattern, Setting, amount_text, cpus_text, duration_text};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -48,6 +48,20 @@ impl<'c> Writer<'c> {
     }
 }
 
+/// The heading of a table in a file, by the table's path; and the key of that table, where the path is of the keys below one.
+pub(crate) fn heading(path: &str) -> (String, Option<&str>) {
+    let (table, below) = match path.split_once('.') {
+        Some((table, below)) => (table, Some(below.trim_end_matches("[]"))),
+        None => (path, None),
+    };
+    let heading = match table.strip_suffix("[]") {
+        Some(name @ ("gitlab" | "rule" | "test")) => format!("[[{name}]]"),
+        Some(name) => format!("[{name}.NAME]"),
+        None => format!("[{table}]"),
+    };
+    (heading, below)
+}
+
 /// The value of a key.
 pub(crate) fn setting(value: &Setting) -> String {
     match value {
@@ -61,12 +75,32 @@ pub(crate) fn setting(value: &Setting) -> String {
         Setting::Text(text) => toml_string(text),
         Setting::Texts(all) => texts(all),
         Setting::Variables(pairs) => inline(pairs),
-        Setting::Tables(all) => {
-            let pair = |(key, value): &(&str, Setting)| format!("{key} = {}", setting(value));
-            let table =
-                |pairs: &Vec<_>| format!("{{ {} }}", pairs.iter().map(pair).collect::<Vec<_>>().join(", "));
-            format!("[{}]", all.iter().map(table).collect::<Vec<_>>().join(", "))
+        Setting::Patterns(all) => {
+            let all: Vec<String> = all.iter().map(pattern).collect();
+            format!("[{}]", all.join(", "))
         }
+        Setting::Table(pairs) | Setting::Dotted(pairs) => table(pairs),
+        Setting::Tables(all) => {
+            let all: Vec<String> = all.iter().map(|pairs| table(pairs)).collect();
+            format!("[{}]", all.join(", "))
+        }
+    }
+}
+
+fn table(pairs: &[(&str, Setting)]) -> String {
+    let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key} = {}", setting(value))).collect();
+    format!("{{ {} }}", pairs.join(", "))
+}
+
+/// A text that matches itself alone although it has a glob's characters becomes a regular expression.
+fn pattern(pattern: &Pattern) -> String {
+    let source = pattern.to_string();
+    if pattern.is_regex() {
+        format!("{{ regex = {} }}", toml_string(&source))
+    } else if Pattern::new(&source).is_ok_and(|read| read == *pattern) {
+        toml_string(&source)
+    } else {
+        format!("{{ regex = {} }}", toml_string(&regex_lite::escape(&source)))
     }
 }
 

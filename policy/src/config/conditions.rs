@@ -1,12 +1,13 @@
 //! The `when` and `unless` of a rule, and the claims of a test: the same facts by the same names.
 
-use super::keys::Word;
+use super::keys::{Setting, Word};
 use super::model::Profile;
 use super::reader::{At, Kind, Raw, Section};
 use super::values;
 use super::{GitLabServer, MapFile};
 use crate::facts::{Content, FACTS, Fact, Field, IdField, TextField};
-use crate::{Condition, IdentitySource, Limits, Local, Matcher, Pattern, Subject, suggest};
+use crate::{Claim, Condition, IdentitySource, Limits, Local, Matcher, Pattern, Subject, Wanted, suggest};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -61,6 +62,21 @@ pub(super) fn read(mut table: Section<'_>, known: &RuleNames<'_>) -> Vec<Conditi
     all.extend(local.into_iter().flatten().map(Condition::Local));
     table.finish();
     all
+}
+
+/// The conditions as a configuration has them; none where there are none.
+pub(super) fn setting(conditions: &[Condition]) -> Option<Setting> {
+    let one = |condition: &Condition| {
+        let value = match condition.wanted() {
+            Wanted::Patterns(patterns) => Setting::Patterns(patterns.to_vec()),
+            Wanted::Ids(ids) => Setting::Numbers(ids.to_vec()),
+            Wanted::Flag(flag) => Setting::Flag(flag),
+            Wanted::Word(word) => Setting::Text(word.to_owned()),
+            Wanted::Texts(all) => Setting::Texts(all.into_iter().map(Cow::into_owned).collect()),
+        };
+        (condition.key(), value)
+    };
+    (!conditions.is_empty()).then(|| Setting::Dotted(conditions.iter().map(one).collect()))
 }
 
 /// A server that is not configured would make a rule that never fits, or a denial that never comes.
@@ -179,6 +195,21 @@ pub(super) fn subject(mut table: Section<'_>, first_server: &str) -> Option<Subj
     }
     table.finish();
     Some(subject)
+}
+
+/// The claims of a test as a configuration has them.
+pub(super) fn claims(subject: &Subject) -> Setting {
+    let one = |fact: &&Fact| {
+        let value = match fact.claim(subject)? {
+            Claim::Text(text) => Setting::Text(text.to_owned()),
+            Claim::Id(id) => Setting::Number(id),
+            Claim::Flag(flag) => Setting::Flag(flag),
+            Claim::Texts(all) => Setting::Texts(all.to_vec()),
+            Claim::Identities(all) => Setting::Variables(all.iter().cloned().collect()),
+        };
+        Some((fact.claim, value))
+    };
+    Setting::Dotted(FACTS.iter().filter_map(one).collect())
 }
 
 /// Reads one claim; without its key the fact stays as it is.

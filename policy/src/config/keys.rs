@@ -6,6 +6,7 @@
 use super::document::{At, Kind};
 use super::reader::{Raw, Section};
 use super::values;
+use crate::Pattern;
 use crate::amount::{amount_text, bytes, cpus};
 use crate::duration::{duration_text, seconds};
 use crate::lens::Lens;
@@ -48,12 +49,12 @@ pub(super) enum Form<T: 'static> {
     /// A duration, in seconds.
     Seconds { get: fn(&T) -> Option<u64>, set: fn(&mut T, u64), least: u64, most: u64 },
     /// `true` or `false`.
-    Flag(Lens<T, bool>),
+    Flag { get: fn(&T) -> Option<bool>, set: fn(&mut T, bool) },
     /// One word of several.
     Word {
         words: fn() -> Vec<&'static str>,
         former: &'static [(&'static str, &'static str)],
-        get: fn(&T) -> &'static str,
+        get: fn(&T) -> Option<&'static str>,
         set: fn(&mut T, &str),
     },
     /// An absolute path.
@@ -89,8 +90,14 @@ pub enum Setting {
     Texts(Vec<String>),
     /// Names and values.
     Variables(BTreeMap<String, String>),
+    /// A pattern or several.
+    Patterns(Vec<Pattern>),
+    /// An inline table.
+    Table(Vec<(&'static str, Setting)>),
     /// Inline tables.
     Tables(Vec<Vec<(&'static str, Setting)>>),
+    /// A table whose keys are written as dotted ones, a line each.
+    Dotted(Vec<(&'static str, Setting)>),
 }
 
 /// A key in words.
@@ -121,6 +128,11 @@ impl<T> Table<T> {
             section.rename(key.name, key.former);
             key.read(section, target);
         }
+    }
+
+    /// The keys that `of` has, with their values.
+    pub(super) fn settings(&self, of: &T) -> Vec<(&'static str, Setting)> {
+        self.keys.iter().filter_map(|key| Some((key.name, key.value(of)?))).collect()
     }
 
     /// The keys in words, for the reference and the schema.
@@ -158,8 +170,8 @@ impl<T> Key<T> {
             Form::Number { get, .. } => get(of).map(Setting::Number),
             Form::Numbers(at) => Some(Setting::Numbers((at.get)(of).clone())),
             Form::Seconds { get, .. } => get(of).map(Setting::Seconds),
-            Form::Flag(at) => Some(Setting::Flag(*(at.get)(of))),
-            Form::Word { get, .. } => Some(Setting::Text(get(of).to_owned())),
+            Form::Flag { get, .. } => get(of).map(Setting::Flag),
+            Form::Word { get, .. } => get(of).map(|word| Setting::Text(word.to_owned())),
             Form::Path { get, .. } | Form::Text { get, .. } => get(of).map(Setting::Text),
             Form::Texts { get, .. } => get(of).map(Setting::Texts),
             Form::Variables { at, .. } => Some(Setting::Variables((at.get)(of).clone())),
@@ -189,7 +201,7 @@ impl<T> Key<T> {
             Form::Seconds { least, most, .. } => {
                 format!("duration, `{}` to `{}`", duration_text(*least), duration_text(*most))
             }
-            Form::Flag(_) => "`true` or `false`".to_owned(),
+            Form::Flag { .. } => "`true` or `false`".to_owned(),
             Form::Word { words, .. } => {
                 let quoted: Vec<String> = words().iter().map(|word| format!("`\"{word}\"`")).collect();
                 match quoted.split_last() {
@@ -237,13 +249,13 @@ impl<T> Key<T> {
                     set(target, seconds);
                 }
             }
-            Form::Flag(at) => {
+            Form::Flag { set, .. } => {
                 if let Some(flag) = section.boolean(name) {
-                    *(at.get_mut)(target) = flag.value;
+                    set(target, flag.value);
                 }
             }
             Form::Word { words, former, set, .. } => {
-                if let Some(word) = section.word(name, &words(), former) {
+                if let Some(word) = section.word(name, words, former) {
                     set(target, word.value);
                 }
             }
@@ -389,7 +401,12 @@ macro_rules! form {
         }
     };
     (Cpus: $($f:ident).+) => { $crate::config::keys::Form::Cpus($crate::lens::lens!($($f).+)) };
-    (Flag: $($f:ident).+) => { $crate::config::keys::Form::Flag($crate::lens::lens!($($f).+)) };
+    (Flag: $($f:ident).+) => {
+        $crate::config::keys::Form::Flag { get: |t| Some(t.$($f).+), set: |t, flag| t.$($f).+ = flag }
+    };
+    (FlagOrNone: $($f:ident).+) => {
+        $crate::config::keys::Form::Flag { get: |t| t.$($f).+, set: |t, flag| t.$($f).+ = Some(flag) }
+    };
     (Number: $($f:ident).+, $least:expr, $most:expr) => {
         $crate::config::keys::Form::Number {
             get: |t| $crate::config::keys::Whole::number(t.$($f).+),
@@ -410,13 +427,29 @@ macro_rules! form {
         $crate::config::keys::Form::Word {
             words: || <$type as $crate::config::keys::Word>::WORDS.iter().map(|(word, _)| *word).collect(),
             former: <$type as $crate::config::keys::Word>::FORMER,
-            get: |t| $crate::config::keys::Word::word(t.$($f).+),
+            get: |t| Some($crate::config::keys::Word::word(t.$($f).+)),
             set: |t, word| {
                 if let Some(value) = <$type as $crate::config::keys::Word>::of(word) {
                     t.$($f).+ = value;
                 }
             },
         }
+    };
+    (WordOrNone: $($f:ident).+, $type:ty) => {
+        $crate::config::keys::Form::Word {
+            words: || <$type as $crate::config::keys::Word>::WORDS.iter().map(|(word, _)| *word).collect(),
+            former: <$type as $crate::config::keys::Word>::FORMER,
+            get: |t| t.$($f).+.map($crate::config::keys::Word::word),
+            set: |t, word| t.$($f).+ = $crate::config::keys::Word::of(word),
+        }
+    };
+    (Text: $($f:ident).+) => {
+        $crate::config::keys::Form::Text {
+            get: |t| Some(t.$($f).+.clone()), set: |t, at| at.value.clone_into(&mut t.$($f).+),
+        }
+    };
+    (TextOrNone: $($f:ident).+) => {
+        $crate::config::keys::Form::Text { get: |t| t.$($f).+.clone(), set: |t, at| t.$($f).+ = Some(at.value.to_owned()) }
     };
     (Path: $($f:ident).+) => {
         $crate::config::keys::Form::Path {

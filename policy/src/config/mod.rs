@@ -26,6 +26,7 @@ mod pam;
 mod reader;
 mod rules;
 mod servers;
+mod test_cases;
 mod toml_text;
 mod validation;
 mod values;
@@ -54,13 +55,18 @@ pub use model::*;
 pub use native::{TOP_LEVEL_KEYS, TopLevel};
 pub use pam::PAM_KEYS;
 use reader::Section;
+pub use rules::RULE_KEYS;
+use rules::RUN_AS_KEYS;
 pub use servers::{Algorithm, DEFAULT_KEYS_MAX_AGE, GITLAB_KEYS, GitLabServer, UserCheck};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+pub use test_cases::TEST_KEYS;
+use test_cases::{LOCAL_KEYS, SERVER_USER_KEYS};
 pub use toml_text::{toml_key, toml_string};
 pub use validation::{VALIDATION_KEYS, Validation};
 
-/// The keys of every table but `[[rule]]` and `[[test]]`, with the table's path. A profile has those of `[job]` and `[batch]`.
+/// The keys of every table, with the table's path. A profile has those of `[job]` and `[batch]`, and [`crate::FACTS`] are those of `when`,
+/// `unless` and `claims`.
 pub fn key_info() -> Vec<(&'static str, Vec<KeyInfo>)> {
     vec![
         (TOP_LEVEL_KEYS.path, TOP_LEVEL_KEYS.info()),
@@ -80,6 +86,11 @@ pub fn key_info() -> Vec<(&'static str, Vec<KeyInfo>)> {
         (VALIDATION_KEYS.path, VALIDATION_KEYS.info()),
         (PAM_KEYS.path, PAM_KEYS.info()),
         (MAP_KEYS.path, MAP_KEYS.info()),
+        (RULE_KEYS.path, RULE_KEYS.info()),
+        (RUN_AS_KEYS.path, RUN_AS_KEYS.info()),
+        (TEST_KEYS.path, TEST_KEYS.info()),
+        (LOCAL_KEYS.path, LOCAL_KEYS.info()),
+        (SERVER_USER_KEYS.path, SERVER_USER_KEYS.info()),
     ]
 }
 
@@ -171,7 +182,7 @@ impl Policy {
                 gitlab: &self.gitlab,
                 limits: &self.limits,
             };
-            tests = rules::tests(&mut root, &known);
+            tests = test_cases::read(&mut root, &known);
             root.finish();
         }
         drop(tables);

@@ -8,7 +8,7 @@ use super::reader::Section;
 use super::{AuthorizedProjects, Directories, Job};
 use super::{
     accounts, audit, batch, conditions, container, credentials, directories, identity, limits, maps, pam,
-    rules, servers, validation, values,
+    rules, servers, test_cases, validation, values,
 };
 use crate::DEFAULT_KEYS_DIR;
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
         limits: &limits,
     };
     let rules = rules::read(&mut root, &known);
-    let tests = rules::tests(&mut root, &known);
+    let tests = test_cases::read(&mut root, &known);
     root.finish();
     Policy {
         file: file.to_path_buf(),

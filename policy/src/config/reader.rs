@@ -219,9 +219,8 @@ impl<'t> Section<'t> {
 
     /// A word of a [`Word`].
     pub(super) fn choice<T: Word>(&mut self, key: &'static str) -> Option<At<'t, T>> {
-        let words = || -> Vec<&'static str> { T::WORDS.iter().map(|(word, _)| *word).collect() };
-        let found = self.one(key, || Kind::Choice(words()))?;
-        let At { value, spot } = self.one_of(found, &words(), T::FORMER)?;
+        let At { value, spot } =
+            self.word(key, || T::WORDS.iter().map(|(word, _)| *word).collect(), T::FORMER)?;
         T::of(value).map(|value| At { value, spot })
     }
 
@@ -229,27 +228,19 @@ impl<'t> Section<'t> {
     pub(super) fn word(
         &mut self,
         key: &'static str,
-        words: &[&'static str],
+        words: impl Fn() -> Vec<&'static str>,
         former: &[(&'static str, &'static str)],
     ) -> Option<At<'t, &'static str>> {
-        let found = self.one(key, || Kind::Choice(words.to_vec()))?;
-        self.one_of(found, words, former)
-    }
-
-    fn one_of(
-        &self,
-        (spot, value): (Spot<'t>, &'t DeValue<'t>),
-        words: &[&'static str],
-        former: &[(&'static str, &'static str)],
-    ) -> Option<At<'t, &'static str>> {
+        let (spot, value) = self.one(key, || Kind::Choice(words()))?;
         let given = text(spot, value)?.value;
         if let Some((old, new)) = former.iter().find(|(old, _)| *old == given) {
             self.shared.note_former(spot.place(), old, new);
             return Some(At { value: *new, spot });
         }
+        let words = words();
         let found = words.iter().find(|word| **word == given);
         if found.is_none() {
-            unknown(spot, "value", given, words);
+            unknown(spot, "value", given, &words);
         }
         found.map(|word| At { value: *word, spot })
     }
@@ -402,6 +393,14 @@ impl<'t> Section<'t> {
     /// The place of the key's value, for a finding about it.
     pub(super) fn spot_of(&self, key: &str) -> Option<Spot<'t>> {
         self.values(key).next().map(|(spot, _)| spot)
+    }
+
+    /// The text of a key that has been read, with its place; none where its value is of another type, which is a finding already.
+    pub(super) fn text_of(&self, key: &str) -> Option<At<'t, &'t str>> {
+        match self.values(key).next()? {
+            (spot, DeValue::String(text)) => Some(At { value: text.as_ref(), spot }),
+            _ => None,
+        }
     }
 
     /// As [`Section::spot_of`].

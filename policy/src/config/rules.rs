@@ -1,13 +1,86 @@
 //! `[[rule]]`: who may run as whom.
 
 use super::conditions::{self, RuleNames};
+use super::keys::{Form, Key, Setting, Table, form};
 use super::limits;
 use super::model::*;
-use super::reader::{At, Kind, Raw, Section, Spot};
+use super::reader::{Kind, Raw, Section, Spot};
 use super::{UserCheck, values};
 use crate::account::check_name;
-use crate::{Condition, ServerUser, Subject};
+use crate::{Condition, Location};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// `[[rule]]`.
+#[rustfmt::skip]
+pub static RULE_KEYS: Table<Rule> = Table {
+    path: "rule[]",
+    defaults: || Rule {
+        name: String::new(),
+        place: Location { file: PathBuf::new(), line: 0, column: 0 },
+        conditions: Vec::new(),
+        exceptions: Vec::new(),
+        outcome: RuleOutcome::Deny(String::new()),
+        profile: None,
+        limits: None,
+        pinning: true,
+        bots: false,
+        user_check: None,
+    },
+    keys: &[
+        Key::<Rule>::new("name", form!(Text: name), "unique; appears in audit events").or("required"),
+        Key::<Rule>::new("when", Form::Own { takes: "table of [conditions](#conditions)", get: |t| conditions::setting(&t.conditions) },
+            "conditions, all of which must hold").or("the rule matches every job"),
+        Key::<Rule>::new("unless", Form::Own { takes: "table of the same conditions", get: |t| conditions::setting(&t.exceptions) },
+            "the same conditions, none of which may hold").or("no exception"),
+        Key::<Rule>::new("run_as", Form::Own { takes: "text or table", get: |t| setting(&t.outcome) },
+            "the account: `$user_login`, a name, `$validated`, or a table that says where it is looked up").or("none; a rule has `run_as` or `deny`"),
+        Key::<Rule>::new("deny",
+            Form::Text {
+                get: |t| if let RuleOutcome::Deny(message) = &t.outcome { Some(message.clone()) } else { None },
+                set: |t, at| t.outcome = RuleOutcome::Deny(at.value.to_owned()),
+            },
+            "refuses the job, with this message to its user").or("none; a rule has `run_as` or `deny`"),
+        Key::<Rule>::new("profile", form!(TextOrNone: profile), "the profile that its jobs run by").or("`[job]`"),
+        Key::<Rule>::new("limits",
+            Form::Own { takes: "text", get: |t| t.limits.as_ref().and_then(|own| limits::setting(own.limits.as_ref())) },
+            "the name of a `[limits.NAME]`, or an empty text for no limits").or("the profile's, else that of `[job]`"),
+        Key::<Rule>::new("pinning",
+            // What is as everywhere is not written.
+            Form::Word {
+                words: || vec!["on", "off"],
+                former: &[],
+                get: |t| (!t.pinning).then_some("off"),
+                set: |t, word| t.pinning = word == "on",
+            },
+            "`off`: its jobs get their account by name alone, whatever `accounts.pinning` is").or("`on`"),
+        Key::<Rule>::new("bots", Form::Flag { get: |t| t.bots.then_some(true), set: |t, flag| t.bots = flag },
+            "`true` also admits bots of GitLab: service accounts and the users of access tokens").or("`accounts.allow_bots`"),
+        Key::<Rule>::new("user_check", form!(WordOrNone: user_check, UserCheck),
+            "`off`: the server is not asked about the user; `required`: it is").or("the server's"),
+    ],
+};
+
+/// A `run_as` that is a table.
+#[derive(Default)]
+pub(super) struct LookedUp {
+    map: Option<String>,
+    identity: Option<String>,
+    attribute: Option<String>,
+}
+
+/// `run_as` of `[[rule]]`, where it is a table.
+#[rustfmt::skip]
+pub(super) static RUN_AS_KEYS: Table<LookedUp> = Table {
+    path: "rule[].run_as",
+    defaults: LookedUp::default,
+    keys: &[
+        Key::<LookedUp>::new("map", form!(TextOrNone: map), "the `[map.NAME]` that has the account"),
+        Key::<LookedUp>::new("identity", form!(TextOrNone: identity), "the identity provider of GitLab that has the account"),
+        Key::<LookedUp>::new("attribute", form!(TextOrNone: attribute),
+            "the first part of a distinguished name, such as `uid`").or("the whole name"),
+    ],
+};
 
 pub(super) fn read(root: &mut Section<'_>, known: &RuleNames<'_>) -> Vec<Rule> {
     let tables = root.tables("rule");
@@ -24,82 +97,57 @@ fn rule<'t>(
     names: &mut BTreeMap<&'t str, Spot<'t>>,
     known: &RuleNames<'_>,
 ) -> Option<Rule> {
-    let place = table.spot()?.place();
-    let name = table.text("name");
+    let mut rule = Rule { place: table.spot()?.place(), ..(RULE_KEYS.defaults)() };
+    RULE_KEYS.read(&mut table, &mut rule);
+    let name = table.text_of("name");
     match &name {
         None if !table.has("name") => {
             table.find("this rule has no name", "add `name = \"…\"`; it appears in audit events");
         }
         None => {}
-        Some(name) => unique(name, names, "rule"),
+        Some(name) => values::unique(name, names, "rule"),
     }
-    let conditions = conditions::read(table.table("when"), known);
-    let exceptions = conditions::read(table.table("unless"), known);
-    let profile = table.text("profile");
-    if let Some(profile) = &profile
-        && !known.profiles.contains_key(profile.value)
+    rule.conditions = conditions::read(table.table("when"), known);
+    rule.exceptions = conditions::read(table.table("unless"), known);
+    if let Some(profile) = &rule.profile
+        && !known.profiles.contains_key(profile)
     {
-        let help = format!("add a table `[profile.{}]`", profile.value);
-        profile.spot.find("unknown profile", help);
+        table.find_at("profile", "unknown profile", format!("add a table `[profile.{profile}]`"));
     }
-    let limits = table.text("limits");
-    let bots = table.boolean("bots");
-    let user_check = table.choice::<UserCheck>("user_check");
+    rule.limits = table.text("limits").map(|at| limits::of_rule(&at, known.limits));
     let outcome = outcome(&mut table, known);
-    let pinning = table.word("pinning", &["on", "off"], &[]);
     if matches!(outcome, Some(RuleOutcome::Deny(_))) {
-        if let Some(profile) = &profile {
-            profile.spot.find("a job that is denied has no profile", "remove the line");
-        }
-        if let Some(limits) = &limits {
-            limits.spot.find("a job that is denied has no limits", "remove the line");
-        }
-        if let Some(pinning) = &pinning {
-            pinning.spot.find("a job that is denied has no account", "remove the line");
-        }
-        for spot in
-            [bots.as_ref().map(|at| at.spot), user_check.as_ref().map(|at| at.spot)].into_iter().flatten()
-        {
-            spot.find("a rule that denies admits no user", "remove the line");
+        for (key, what) in OF_NO_DENIAL {
+            if table.has(key) {
+                table.find_at(key, *what, "remove the line");
+            }
         }
     }
-    if let Some(bots) = bots.as_ref().filter(|at| at.value)
-        && !conditions.iter().any(names_bots)
-    {
+    if rule.bots && !rule.conditions.iter().any(names_bots) {
         let help = "add a condition on `user_id`, `project`, `project_id` or `namespace` to `when`: anybody can create a bot in a project of their own";
-        bots.spot.find("this rule admits any bot", help);
+        table.find_at("bots", "this rule admits any bot", help);
     }
     table.finish();
-    Some(Rule {
-        name: name?.value.to_owned(),
-        place,
-        conditions,
-        exceptions,
-        outcome: outcome?,
-        profile: profile.map(|at| at.value.to_owned()),
-        limits: limits.map(|at| limits::of_rule(&at, known.limits)),
-        pinning: pinning.is_none_or(|at| at.value == "on"),
-        bots: bots.is_some_and(|at| at.value),
-        user_check: user_check.map(|at| at.value),
-    })
+    name.and(outcome).map(|outcome| Rule { outcome, ..rule })
 }
+
+/// What a rule that denies cannot have, with what is wrong then.
+const OF_NO_DENIAL: &[(&str, &str)] = &[
+    ("profile", "a job that is denied has no profile"),
+    ("limits", "a job that is denied has no limits"),
+    ("pinning", "a job that is denied has no account"),
+    ("bots", "a rule that denies admits no user"),
+    ("user_check", "a rule that denies admits no user"),
+];
 
 /// A condition by which a rule can admit certain bots and no others.
 fn names_bots(condition: &Condition) -> bool {
     condition.fact().is_some_and(|fact| fact.names_bots)
 }
 
-fn unique<'t>(name: &At<'t, &'t str>, names: &mut BTreeMap<&'t str, Spot<'t>>, what: &str) {
-    values::check_label(name, what);
-    if let Some(first) = names.insert(name.value, name.spot) {
-        let message = format!("two {what}s have this name");
-        name.spot.clash(Some(first), message, format!("give each {what} its own name"));
-    }
-}
-
 fn outcome(table: &mut Section<'_>, known: &RuleNames<'_>) -> Option<RuleOutcome> {
     let run_as = table.raw("run_as", Kind::Text);
-    let deny = table.text("deny");
+    let deny = table.text_of("deny");
     match (run_as, deny) {
         (Some(raw), None) => run_as_of(&raw, known).map(RuleOutcome::RunAs),
         (None, Some(deny)) => Some(RuleOutcome::Deny(deny.value.to_owned())),
@@ -149,21 +197,21 @@ fn run_as_of(raw: &Raw<'_>, known: &RuleNames<'_>) -> Option<RunAs> {
 }
 
 fn looked_up(mut table: Section<'_>, known: &RuleNames<'_>) -> Option<RunAs> {
-    let (map, identity, attribute) = (table.text("map"), table.text("identity"), table.text("attribute"));
-    let run_as = match (&map, &identity) {
-        (Some(map), None) => {
-            if !known.maps.contains_key(map.value) {
-                map.spot.find("unknown map", format!("add a table `[map.{}]`", map.value));
+    let mut found = LookedUp::default();
+    RUN_AS_KEYS.read(&mut table, &mut found);
+    let run_as = match found {
+        LookedUp { map: Some(map), identity: None, attribute } => {
+            if !known.maps.contains_key(&map) {
+                table.find_at("map", "unknown map", format!("add a table `[map.{map}]`"));
             }
-            if let Some(attribute) = &attribute {
-                attribute.spot.find("an attribute belongs to an identity", "remove it");
+            if attribute.is_some() {
+                table.find_at("attribute", "an attribute belongs to an identity", "remove it");
             }
-            Some(RunAs::Map(map.value.to_owned()))
+            Some(RunAs::Map(map))
         }
-        (None, Some(provider)) => Some(RunAs::Identity {
-            provider: provider.value.to_owned(),
-            attribute: attribute.map(|at| at.value.to_owned()),
-        }),
+        LookedUp { map: None, identity: Some(provider), attribute } => {
+            Some(RunAs::Identity { provider, attribute })
+        }
         _ => {
             table
                 .find("missing key `map` or `identity`", "write `{ map = \"…\" }` or `{ identity = \"…\" }`");
@@ -174,74 +222,18 @@ fn looked_up(mut table: Section<'_>, known: &RuleNames<'_>) -> Option<RunAs> {
     run_as
 }
 
-/// `[[test]]`: what the site expects of its rules.
-pub(super) fn tests(root: &mut Section<'_>, known: &RuleNames<'_>) -> Vec<TestCase> {
-    let mut names = BTreeMap::new();
-    root.tables("test").into_iter().filter_map(|table| test(table, &mut names, known)).collect()
-}
-
-fn test<'t>(
-    mut table: Section<'t>,
-    names: &mut BTreeMap<&'t str, Spot<'t>>,
-    known: &RuleNames<'_>,
-) -> Option<TestCase> {
-    let place = table.spot()?.place();
-    for key in ["name", "claims", "expect"] {
-        if !table.has(key) {
-            table.find(format!("this test has no `{key}`"), "a test has `name`, `claims` and `expect`");
+/// The value of the key `run_as`.
+fn setting(outcome: &RuleOutcome) -> Option<Setting> {
+    let RuleOutcome::RunAs(run_as) = outcome else { return None };
+    let text = |name: &str| Setting::Text(name.to_owned());
+    let table = |found: LookedUp| Setting::Table(RUN_AS_KEYS.settings(&found));
+    Some(match run_as {
+        RunAs::UserLogin => text("$user_login"),
+        RunAs::Validated => text("$validated"),
+        RunAs::Account(name) => text(name),
+        RunAs::Map(map) => table(LookedUp { map: Some(map.clone()), ..LookedUp::default() }),
+        RunAs::Identity { provider, attribute } => {
+            table(LookedUp { map: None, identity: Some(provider.clone()), attribute: attribute.clone() })
         }
-    }
-    let name = table.text("name");
-    if let Some(name) = &name {
-        unique(name, names, "test");
-    }
-    let first = known.gitlab.first().map_or("", |server| server.name.as_str());
-    let subject = conditions::subject(table.table("claims"), first);
-    let local = local_facts(table.table("local"));
-    let pinned = table.integer("pinned").map(|at| at.value);
-    let server_user = server_user(table.table("server_user"), subject.as_ref());
-    let expect = table.text("expect").map(|at| match at.value.split_once(':') {
-        None if at.value == "deny" => Expectation::Denied,
-        Some(("deny", rule)) => Expectation::DeniedBy(rule.trim().to_owned()),
-        _ => Expectation::Account(at.value.to_owned()),
-    });
-    table.finish();
-    let (name, server_user) = (name?.value.to_owned(), server_user?);
-    Some(TestCase { name, place, subject: subject?, local, pinned, server_user, expect: expect? })
-}
-
-/// What the server says about the user of a test's job: an active person with the id and the login of the claims, unless the
-/// test has it otherwise.
-fn server_user(mut table: Section<'_>, subject: Option<&Subject>) -> Option<ServerUser> {
-    let (id, username) = (table.integer("id"), table.text("username"));
-    let (bot, state) = (table.boolean("bot"), table.text("state"));
-    table.finish();
-    let person = ServerUser::person(subject?);
-    Some(ServerUser {
-        id: id.map_or(person.id, |at| at.value),
-        username: username.map_or(person.username, |at| at.value.to_owned()),
-        bot: bot.map(|at| at.value).or(person.bot),
-        state: state.map(|at| at.value.to_owned()).or(person.state),
     })
-}
-
-fn local_facts(mut table: Section<'_>) -> Option<LocalFacts> {
-    if !table.is_present() {
-        return None;
-    }
-    let uid = table.integer("uid").map_or(Some(60_000), |at| {
-        let uid = u32::try_from(at.value).ok().filter(|uid| *uid != u32::MAX);
-        if uid.is_none() {
-            at.spot.find("`uid` is out of range", "uids end at 4294967294");
-        }
-        uid
-    });
-    let groups = table.texts("groups").map_or_else(Vec::new, |all| all.value);
-    let facts = LocalFacts {
-        uid: uid.unwrap_or(60_000),
-        groups: groups.iter().map(|at| at.value.to_owned()).collect(),
-        shell: table.text("shell").map_or_else(|| "/bin/bash".into(), |at| values::path(&at)),
-    };
-    table.finish();
-    Some(facts)
 }

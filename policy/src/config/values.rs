@@ -1,6 +1,7 @@
 //! Checks of single values that several tables share.
 
-use super::document::At;
+use super::document::{At, Spot};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// An absolute path without detours.
@@ -83,6 +84,15 @@ pub(super) fn check_label(name: &At<'_, &str>, what: &str) {
     let text = name.value;
     if text.is_empty() || text.len() > 64 || text.chars().any(nunbird_handover::Untrusted::is_deceptive) {
         name.spot.find(format!("invalid name of a {what}"), "use 1 to 64 printable characters");
+    }
+}
+
+/// A name that no table before it has.
+pub(super) fn unique<'t>(name: &At<'t, &'t str>, names: &mut BTreeMap<&'t str, Spot<'t>>, what: &str) {
+    check_label(name, what);
+    if let Some(first) = names.insert(name.value, name.spot) {
+        let message = format!("two {what}s have this name");
+        name.spot.clash(Some(first), message, format!("give each {what} its own name"));
     }
 }
 
