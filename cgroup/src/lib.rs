@@ -9,6 +9,7 @@
 //! Sources: `Documentation/admin-guide/cgroup-v2.rst` and `cgroup-v1/` of the kernel, systemd's `CGROUP_DELEGATION.md`.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod amounts;
 mod disk;

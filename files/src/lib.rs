@@ -4,6 +4,7 @@
 //! has been checked is a descriptor that stays open, not a path.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod directory;
 pub mod foreign;

@@ -3,6 +3,8 @@
 //!
 //! Everything here is safe to call. The documentation names what needs privilege; nothing here decides anything.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 pub mod answer;
 pub mod capabilities;
 pub mod clock;

@@ -490,6 +490,22 @@ fn every_crate_but_those_of_system_calls_and_of_libpam_forbids_unsafe_code() {
     assert!(seen > 40, "{seen}");
 }
 
+/// A panic with privilege ends a stage in the middle of a step. `clippy.toml` allows them in tests.
+#[test]
+fn every_crate_that_a_program_with_privilege_links_denies_what_can_panic() {
+    let counted = String::from_utf8(privileged_lines(".ci/privileged-ceiling").stdout).expect("text");
+    let linked: BTreeSet<&str> =
+        counted.lines().filter_map(|line| line.trim_start().split(' ').nth(1)).collect();
+    let tops: Vec<_> =
+        linked.iter().filter(|file| file.ends_with("src/lib.rs") || file.ends_with("src/main.rs")).collect();
+    let deny = "#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]";
+    for file in &tops {
+        let text = fs::read_to_string(tree().join(file)).expect("a source");
+        assert!(text.lines().any(|line| line == deny), "{file} does not say `{deny}`");
+    }
+    assert!(tops.len() > 25, "{tops:?}");
+}
+
 /// The number is a hint that a file may hold more than one idea, not a limit.
 #[test]
 fn a_file_of_more_than_600_lines_says_why_it_is_not_split() {

@@ -3,6 +3,8 @@
 //!
 //! All of it takes `CAP_SYS_ADMIN`. Directories and files are named by descriptors: a path is only what the caller has made itself.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod leader;
 
 pub use leader::Leader;
