@@ -125,6 +125,10 @@ impl<T> Table<T> {
     /// Reads every key that is there into `target`; a key that is not leaves it as it is.
     pub(super) fn read(&self, section: &mut Section<'_>, target: &mut T) {
         for key in self.keys {
+            // Nearly every rule has three keys of ten.
+            if section.is_read() {
+                break;
+            }
             section.rename(key.name, key.former);
             key.read(section, target);
         }

@@ -194,10 +194,7 @@ impl<'t> Section<'t> {
         if let ([part], []) = (self.parts.as_slice(), self.former.as_slice()) {
             let first = part.value(key)?;
             self.keep_origin(key, first.0);
-            // Once, however often it is asked for: another key must not pass for it.
-            if self.asked.split_last().is_none_or(|(_, before)| !before.contains(&key)) {
-                self.found += 1;
-            }
+            self.count(key);
             return Some(first);
         }
         let mut values = self.values(key);
@@ -210,6 +207,13 @@ impl<'t> Section<'t> {
             self.shared.note_former(first.0.place(), former, key);
         }
         Some(first)
+    }
+
+    /// Counts a key that is there and has just been asked for: once, however often that is, because another key must not pass for it.
+    fn count(&mut self, key: &'static str) {
+        if self.asked.split_last().is_none_or(|(_, before)| !before.contains(&key)) {
+            self.found += 1;
+        }
     }
 
     pub(super) fn text(&mut self, key: &'static str) -> Option<At<'t, &'t str>> {
@@ -280,6 +284,11 @@ impl<'t> Section<'t> {
     /// A table, empty where there is none.
     pub(super) fn table(&mut self, key: &'static str) -> Section<'t> {
         self.ask(key, || Kind::Table);
+        if let ([part], []) = (self.parts.as_slice(), self.former.as_slice())
+            && part.table.contains_key(key)
+        {
+            self.count(key);
+        }
         self.subsection(key, self.path_of_table(key))
     }
 

@@ -98,6 +98,11 @@ fn rule<'t>(
     known: &RuleNames<'_>,
 ) -> Option<Rule> {
     let mut rule = Rule { place: table.spot()?.place(), ..(RULE_KEYS.defaults)() };
+    // What the table's list does not read first: with these and its name a rule mostly has no other key.
+    rule.conditions = conditions::read(table.table("when"), known);
+    rule.exceptions = conditions::read(table.table("unless"), known);
+    rule.limits = table.text("limits").map(|at| limits::of_rule(&at, known.limits));
+    let run_as = table.raw("run_as", Kind::Text);
     RULE_KEYS.read(&mut table, &mut rule);
     let name = table.text_of("name");
     match &name {
@@ -107,15 +112,12 @@ fn rule<'t>(
         None => {}
         Some(name) => values::unique(name, names, "rule"),
     }
-    rule.conditions = conditions::read(table.table("when"), known);
-    rule.exceptions = conditions::read(table.table("unless"), known);
     if let Some(profile) = &rule.profile
         && !known.profiles.contains_key(profile)
     {
         table.find_at("profile", "unknown profile", format!("add a table `[profile.{profile}]`"));
     }
-    rule.limits = table.text("limits").map(|at| limits::of_rule(&at, known.limits));
-    let outcome = outcome(&mut table, known);
+    let outcome = outcome(&table, run_as, known);
     if matches!(outcome, Some(RuleOutcome::Deny(_))) {
         for (key, what) in OF_NO_DENIAL {
             if table.has(key) {
@@ -145,8 +147,7 @@ fn names_bots(condition: &Condition) -> bool {
     condition.fact().is_some_and(|fact| fact.names_bots)
 }
 
-fn outcome(table: &mut Section<'_>, known: &RuleNames<'_>) -> Option<RuleOutcome> {
-    let run_as = table.raw("run_as", Kind::Text);
+fn outcome<'t>(table: &Section<'t>, run_as: Option<Raw<'t>>, known: &RuleNames<'_>) -> Option<RuleOutcome> {
     let deny = table.text_of("deny");
     match (run_as, deny) {
         (Some(raw), None) => run_as_of(&raw, known).map(RuleOutcome::RunAs),

@@ -407,3 +407,35 @@ fn programs_read_the_same_policy_and_the_same_findings_as_people_are_shown() {
     }
     assert!(sound > 20 && broken > 20, "{sound} {broken}");
 }
+
+/// Reading stops where every key of a table has been read: that must not be before an unknown one.
+#[test]
+fn an_unknown_key_of_a_rule_or_a_test_is_found_beside_any_other_keys() {
+    let head = "[[gitlab]]\nname = \"main\"\nurl = \"https://gitlab.example.org\"\naudience = \"x\"\n[limits.small]\n";
+    let rule = [
+        "when = { user = \"ada\" }",
+        "unless = { user = \"bob\" }",
+        "limits = \"small\"",
+        "pinning = \"off\"",
+    ];
+    let test = ["local = {}", "server_user = {}", "pinned = 7", "expect = \"deny\""];
+    for chosen in 0_u8..16 {
+        let lines = |of: [&'static str; 4]| -> Vec<&str> {
+            of.into_iter()
+                .enumerate()
+                .filter(|(at, _)| chosen & (1 << at) != 0)
+                .map(|(_, line)| line)
+                .collect()
+        };
+        let text = format!(
+            "{head}[[rule]]\nname = \"a\"\nrun_as = \"$user_login\"\n{}\ncolour = 1\n[[test]]\nname = \"a\"\n{}\ncolor = 1\n",
+            lines(rule).join("\n"),
+            lines(test).join("\n")
+        );
+        let findings = Policy::parse(Path::new("c.toml"), &text).expect_err("unknown keys");
+        for unknown in ["unknown key `colour`", "unknown key `color`"] {
+            let count = findings.iter().filter(|finding| finding.message == unknown).count();
+            assert_eq!(count, 1, "{unknown}: {text}");
+        }
+    }
+}
