@@ -170,11 +170,8 @@ impl<'c, 'i> Serving<'c, 'i> {
                 Err(refusal) => Reply::Refused(message(refusal)),
             },
             Request::Launch(order) => {
-                let started = self.launching()?(self.context, order);
-                started.map_or_else(
-                    |refusal| Reply::Refused(message(refusal)),
-                    |end| Reply::Ended(Box::new(end)),
-                )
+                let ended = self.launching()?(self.context, order);
+                refused(ended.map(|end| Reply::Ended(Box::new(end))))
             }
             Request::Finish => match self.finishing()?() {
                 Ok(()) => return Ok(Answer::Last(Last::Done)),

@@ -80,12 +80,9 @@ impl Store {
     /// # Errors
     /// A system refusal when the directory is missing or another account could write in it.
     pub(crate) fn open(privilege: Privilege) -> Result<Self, Refusal> {
-        let refuse = |detail: &dyn Display| {
-            Refusal::system(Code::RecordStore, "Nunbird's job records on this host cannot be used", detail)
-        };
         let rights = privilege.rights();
-        let path = state_directory(rights, PRIVILEGED, UNPRIVILEGED).map_err(|e| refuse(&e))?;
-        let directory = open_state(&path, rights, PRIVILEGED).map_err(|e| refuse(&e))?;
+        let path = state_directory(rights, PRIVILEGED, UNPRIVILEGED).map_err(|e| unusable(&e))?;
+        let directory = open_state(&path, rights, PRIVILEGED).map_err(|e| unusable(&e))?;
         Ok(Store { directory, keeper: rights.keeper, caller: privilege.caller, is_keeper: Cell::new(false) })
     }
 
@@ -182,7 +179,7 @@ impl Store {
         let mut names = self.names()?;
         // A file that is no record, or of another version, holds no slot: its claim does.
         names.retain(|name| name.ends_with(Record::SUFFIX));
-        let records = names.iter().filter_map(|name| self.read(name).ok());
+        let records = names.iter().filter_map(|name| Record::parse(&self.contents(name).ok()??).ok());
         Ok(records.filter(|record| record.holds_slot(&now)).collect())
     }
 
@@ -255,11 +252,6 @@ impl Store {
         }
     }
 
-    fn read(&self, name: &str) -> io::Result<Record> {
-        let (bytes, ..) = self.as_keeper(|d| d.read(name, MAX_RECORD))?;
-        Record::parse(&bytes).map_err(io::Error::other)
-    }
-
     fn replace(&self, name: &str, record: &Record) -> Result<(), Refusal> {
         let bytes = record.to_bytes();
         // A longer one would be none to the next stage.
@@ -300,9 +292,12 @@ impl Store {
     }
 
     pub(crate) fn trouble(&self, what: &str, error: &io::Error) -> Refusal {
-        let detail = format!("job records of uid {} {what}: {error}", self.keeper.uid);
-        Refusal::system(Code::RecordStore, "Nunbird's job records on this host cannot be used", detail)
+        unusable(&format!("job records of uid {} {what}: {error}", self.keeper.uid))
     }
+}
+
+fn unusable(detail: &dyn Display) -> Refusal {
+    Refusal::system(Code::RecordStore, "Nunbird's job records on this host cannot be used", detail)
 }
 
 /// The time by which records are judged.
