@@ -383,7 +383,7 @@ pub(crate) struct Credentials {
 /// What to do with the site's passwords.
 #[derive(Subcommand)]
 pub(crate) enum CredentialsAction {
-    /// Ask the program of each `[credential.NAME]`. What was kept of one that fails stays; what has no table goes.
+    /// Ask the program of each `[credential.NAME]`. What was kept of one that fails stays; what has no table in any configuration goes.
     #[command(
         after_help = "example:\n  runuser -u nunbird-credentials -- /opt/nunbird/bin/nunbirdctl credentials refresh\n\n\
         exit status: 0 all passwords are stored, 1 some are not, 3 the configuration is invalid"

@@ -34,7 +34,7 @@ pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>
         let file = policy.file.display();
         let what = format!(
             "{file}: neither {DEFAULT_CONFIGURATION} nor a line of {CONFIGURATIONS}, so nunbird-credentials.timer asks for none of its passwords, and \
-             removes what `nunbirdctl credentials refresh --configuration` has kept of them"
+             jobs use what `nunbirdctl credentials refresh --configuration` has kept of them until it is `max_age` old"
         );
         findings.push(Finding::error(CODE, what, format!("echo {file} >> {CONFIGURATIONS}")));
     }
@@ -67,6 +67,17 @@ fn without_table(policy: &Policy, findings: &mut Vec<Finding>) {
         entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     for name in names.iter().filter(|name| is_kept(name) && !known.contains(*name)) {
+        if let Some(file) = unlisted(name) {
+            let (name, file) = (Untrusted(name), Untrusted(&file));
+            let what = format!(
+                "{CREDENTIALS_DIR}/{name}: kept for {file}, which is in no list, so nunbird-credentials.timer asks for no newer one"
+            );
+            let help = format!(
+                "write the path into {CONFIGURATIONS}, or remove the password if no runner uses that file"
+            );
+            findings.push(Finding::remark(CODE, what, help));
+            continue;
+        }
         let what = format!(
             "{CREDENTIALS_DIR}/{}: no configuration has a [credential.NAME] for this password",
             Untrusted(name)
@@ -77,6 +88,13 @@ fn without_table(policy: &Policy, findings: &mut Vec<Finding>) {
             "systemctl start nunbird-credentials.service, which removes it",
         ));
     }
+}
+
+/// The configuration for which it is kept where the timer does not read that one. This process may be root's, so it does not read what that account
+/// names: whether the table is there still is the affair of a refresh.
+fn unlisted(name: &str) -> Option<String> {
+    let bytes = files::of_others(&Path::new(CREDENTIALS_DIR).join(name)).map(Zeroizing::new).ok()?;
+    Some(StoredCredential::read(&bytes).ok()?.unlisted.as_ref()?.display().to_string())
 }
 
 /// Gives its owner.

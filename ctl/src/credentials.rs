@@ -52,6 +52,22 @@ struct Outcome {
     error: Option<String>,
 }
 
+/// Where answers are kept.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    directory: &'a Path,
+    /// The configuration that the tables are of, where the timer does not read that one.
+    unlisted: Option<&'a Path>,
+}
+
+/// What is kept without a table in the configurations that the timer reads.
+#[derive(Default)]
+struct Others {
+    removed: Vec<String>,
+    /// With the configuration that has its table.
+    kept: BTreeMap<String, PathBuf>,
+}
+
 /// The tables of all configurations.
 #[derive(Default)]
 struct Wanted {
@@ -62,20 +78,20 @@ struct Wanted {
 
 pub(crate) fn run(options: &Credentials, format: Format) -> Result<u8, CtlError> {
     let CredentialsAction::Refresh { configuration } = &options.action;
-    let wanted = match configuration {
+    let mut wanted = match configuration {
         Some(file) => {
             let tables = files::read(file, format)?.policy.credentials;
             Wanted { tables, troubles: Vec::new() }
         }
         None => of_all(format)?,
     };
-    if let Some(file) = configuration
+    let unlisted = configuration.as_deref().filter(|file| !is_listed(file));
+    if let Some(file) = unlisted
         && !wanted.tables.is_empty()
-        && !is_listed(file)
     {
         eprintln!(
-            "nunbirdctl: {}: neither {DEFAULT_CONFIGURATION} nor a line of {CONFIGURATIONS}, so the next run of nunbird-credentials.timer removes these \
-             passwords and asks for none of them; write the path into {CONFIGURATIONS}",
+            "nunbirdctl: {}: neither {DEFAULT_CONFIGURATION} nor a line of {CONFIGURATIONS}, so nunbird-credentials.timer asks for none of these \
+             passwords, and jobs use each until it is `max_age` old; write the path into {CONFIGURATIONS}",
             Untrusted(&file.display().to_string())
         );
     }
@@ -85,25 +101,27 @@ pub(crate) fn run(options: &Credentials, format: Format) -> Result<u8, CtlError>
     let nothing_is_kept = directory.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound);
     if wanted.tables.is_empty() && nothing_is_kept {
         // A timer that runs on every host is no failure on those without.
-        return done(&[], &[], &wanted.troubles, format);
+        return done(&[], &Others::default(), &wanted.troubles, format);
     }
     check_directory(directory)?;
     let _lock = lock(directory)?;
     let signals = Signals::block().map_err(|e| CtlError::new(format!("signals: {e}")))?;
-    let removed = if knows_all { remove_others(directory, &wanted.tables)? } else { Vec::new() };
-    let all = ask_all(directory, oldest_first(directory, wanted.tables), &signals)
+    let others = if knows_all { remove_others(directory, &mut wanted)? } else { Others::default() };
+    let unlisted = unlisted.and_then(|file| std::path::absolute(file).ok());
+    let place = Place { directory, unlisted: unlisted.as_deref() };
+    let all = ask_all(place, &oldest_first(directory, wanted.tables), &signals)
         .ok_or_else(|| CtlError::new("ended by a signal"))?;
-    done(&all, &removed, &wanted.troubles, format)
+    done(&all, &others, &wanted.troubles, format)
 }
 
 /// Asks the programs, [`AT_ONCE`] of them at a time, and keeps each answer as soon as it is there. `None` after a signal.
-fn ask_all(directory: &Path, all: Vec<SiteCredential>, signals: &Signals) -> Option<Vec<Outcome>> {
+fn ask_all(place: Place<'_>, all: &[SiteCredential], signals: &Signals) -> Option<Vec<Outcome>> {
     let (waiting, cancel) = (Mutex::new(all.iter().enumerate()), Cancel::new(signals));
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
         let mut done = Vec::new();
         while let Some((n, of)) = next() {
-            done.push((n, asked(directory, of, &cancel)?));
+            done.push((n, asked(place, of, &cancel)?));
         }
         Some(done)
     };
@@ -117,10 +135,10 @@ fn ask_all(directory: &Path, all: Vec<SiteCredential>, signals: &Signals) -> Opt
 }
 
 /// What has become of one; `None` after a signal.
-fn asked(directory: &Path, of: &SiteCredential, cancel: &Cancel<'_>) -> Option<Outcome> {
+fn asked(place: Place<'_>, of: &SiteCredential, cancel: &Cancel<'_>) -> Option<Outcome> {
     let stored = match ask(of, cancel) {
-        Ok(Some(answer)) => store(directory, of, answer),
-        Ok(None) => Err(forget(directory, of)),
+        Ok(Some(answer)) => store(place, of, answer),
+        Ok(None) => Err(forget(place.directory, of)),
         Err(NoAnswer::Cancelled) => return None,
         Err(NoAnswer::Failed(why)) => Err(why),
         // What the program prints may be a part of the password, so it is not printed.
@@ -218,22 +236,45 @@ pub(crate) fn is_kept(name: &str) -> bool {
 }
 
 /// Removes what is kept without a table, and drafts that a killed process has left.
-fn remove_others(
-    directory: &Path,
-    tables: &BTreeMap<String, SiteCredential>,
-) -> Result<Vec<String>, CtlError> {
+fn remove_others(directory: &Path, wanted: &mut Wanted) -> Result<Others, CtlError> {
     let failed = |e: io::Error| CtlError::new(format!("{}: {e}", directory.display()));
-    let known: BTreeSet<String> = tables.values().map(file_name).collect();
-    let mut removed = Vec::new();
+    let known: BTreeSet<String> = wanted.tables.values().map(file_name).collect();
+    let mut others = Others::default();
     for entry in std::fs::read_dir(directory).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        if is_kept(&name) && !known.contains(&name) {
-            std::fs::remove_file(directory.join(&name)).map_err(failed)?;
-            removed.push(name);
+        if !is_kept(&name) || known.contains(&name) {
+            continue;
+        }
+        let path = directory.join(&name);
+        if let Some(file) = has_table_elsewhere(&path, &mut wanted.troubles) {
+            others.kept.insert(name, file);
+        } else {
+            std::fs::remove_file(&path).map_err(failed)?;
+            others.removed.push(name);
         }
     }
-    removed.sort();
-    Ok(removed)
+    others.removed.sort();
+    Ok(others)
+}
+
+/// The configuration of a root runner that is in no list and has the table of this password still, or may have it, as it cannot be read.
+fn has_table_elsewhere(path: &Path, troubles: &mut Vec<String>) -> Option<PathBuf> {
+    let bytes = files::of_others(path).map(Zeroizing::new).ok()?;
+    let stored = StoredCredential::read(&bytes).ok()?;
+    let file = stored.unlisted.clone()?;
+    if file.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+        return None;
+    }
+    let is_its = |of: &SiteCredential| {
+        path.ends_with(file_name(of)) && of.helper == stored.helper && of.registry() == stored.registry
+    };
+    match configured(&file, false) {
+        Ok(tables) => tables.values().any(is_its).then_some(file),
+        Err(why) => {
+            troubles.push(why);
+            Some(file)
+        }
+    }
 }
 
 /// A program that hangs must not be the reason that another's answer becomes too old, also where more hang than are asked at a time.
@@ -243,16 +284,27 @@ fn oldest_first(directory: &Path, tables: BTreeMap<String, SiteCredential>) -> V
     all
 }
 
-fn done(all: &[Outcome], removed: &[String], troubles: &[String], format: Format) -> Result<u8, CtlError> {
+fn done(all: &[Outcome], others: &Others, troubles: &[String], format: Format) -> Result<u8, CtlError> {
     match format {
         Format::Json => {
             let row = |one: &Outcome| json!({ "name": one.of.name, "registry": one.of.registry(), "stored": one.error.is_none(), "error": one.error });
             let rows = all.iter().map(row).collect::<Vec<Value>>();
-            print_json(&json!({ "credentials": rows, "removed": removed, "errors": troubles }))?;
+            let kept = |(name, file): (&String, &PathBuf)| json!({ "file": name, "configuration": file });
+            let kept = others.kept.iter().map(kept).collect::<Vec<Value>>();
+            print_json(
+                &json!({ "credentials": rows, "removed": others.removed, "kept": kept, "errors": troubles }),
+            )?;
         }
         Format::Text => {
-            for name in removed {
+            for name in &others.removed {
                 print(&format!("{}: removed, because no configuration has its table\n", Untrusted(name)))?;
+            }
+            for (name, file) in &others.kept {
+                let (name, file) = (Untrusted(name), file.display().to_string());
+                print(&format!(
+                    "{name}: kept for {}, which is in no list, so it is not asked for\n",
+                    Untrusted(&file)
+                ))?;
             }
             for why in troubles {
                 eprintln!("nunbirdctl: {}", Untrusted(why));
@@ -321,7 +373,7 @@ fn forget(directory: &Path, of: &SiteCredential) -> String {
     }
 }
 
-fn store(directory: &Path, of: &SiteCredential, mut answer: Answer) -> Result<(), String> {
+fn store(place: Place<'_>, of: &SiteCredential, mut answer: Answer) -> Result<(), String> {
     if let Some(why) = too_long(&answer.user, &answer.secret) {
         return Err(format!("{}: {why}", of.helper.display()));
     }
@@ -333,9 +385,10 @@ fn store(directory: &Path, of: &SiteCredential, mut answer: Answer) -> Result<()
         user: take(&mut answer.user),
         secret: take(&mut answer.secret),
         fetched_at,
+        unlisted: place.unlisted.map(Path::to_path_buf),
     };
     let bytes = serde_json::to_vec(&stored).map(Zeroizing::new).map_err(|e| e.to_string())?;
-    replace(&directory.join(file_name(of)), &bytes).map_err(|e| e.to_string())
+    replace(&place.directory.join(file_name(of)), &bytes).map_err(|e| e.to_string())
 }
 
 /// A reader sees the old content or the new.

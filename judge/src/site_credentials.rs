@@ -36,6 +36,9 @@ pub struct StoredCredential {
     pub secret: String,
     /// When the site's program said so, in seconds since the epoch.
     pub fetched_at: u64,
+    /// The configuration that has its table, where the timer does not read that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlisted: Option<PathBuf>,
 }
 
 impl fmt::Debug for StoredCredential {

@@ -217,13 +217,13 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand images; and __fish
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand credentials; and not __fish_seen_subcommand_from refresh help" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
 json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand credentials; and not __fish_seen_subcommand_from refresh help" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand credentials; and not __fish_seen_subcommand_from refresh help" -f -a "refresh" -d 'Ask the program of each `[credential.NAME]`. What was kept of one that fails stays; what has no table goes'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand credentials; and not __fish_seen_subcommand_from refresh help" -f -a "refresh" -d 'Ask the program of each `[credential.NAME]`. What was kept of one that fails stays; what has no table in any configuration goes'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand credentials; and not __fish_seen_subcommand_from refresh help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand credentials; and __fish_seen_subcommand_from refresh" -l configuration -d 'The tables of one configuration alone; nothing is removed. Otherwise those of /etc/nunbird/config.toml and of all in /etc/nunbird/configurations' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand credentials; and __fish_seen_subcommand_from refresh" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
 json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand credentials; and __fish_seen_subcommand_from refresh" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand credentials; and __fish_seen_subcommand_from help" -f -a "refresh" -d 'Ask the program of each `[credential.NAME]`. What was kept of one that fails stays; what has no table goes'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand credentials; and __fish_seen_subcommand_from help" -f -a "refresh" -d 'Ask the program of each `[credential.NAME]`. What was kept of one that fails stays; what has no table in any configuration goes'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand credentials; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand machines; and not __fish_seen_subcommand_from build update list verify login gc remove help" -l root -d 'The directory that all paths are below, for tests' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand machines; and not __fish_seen_subcommand_from build update list verify login gc remove help" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
@@ -423,7 +423,7 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_s
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from images" -f -a "list" -d 'Print the images: name, engine, digest, size, last use, and the jobs that use them'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from images" -f -a "pull" -d 'Pull an image as a job\'s prepare stage does, by the site\'s rules for images'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from images" -f -a "prune" -d 'Remove images that are beyond the bounds of the configuration. What a job uses stays'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from credentials" -f -a "refresh" -d 'Ask the program of each `[credential.NAME]`. What was kept of one that fails stays; what has no table goes'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from credentials" -f -a "refresh" -d 'Ask the program of each `[credential.NAME]`. What was kept of one that fails stays; what has no table in any configuration goes'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from machines" -f -a "build" -d 'Make a new version of a machine\'s tree, and make it the current one'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from machines" -f -a "update" -d 'Build those machines again whose definition or source is newer than their tree, or whose tree is older than `max_age`'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from machines" -f -a "list" -d 'Print the machines with their versions: which is current, its size and age, and whether a job uses it'

@@ -467,15 +467,44 @@ fn refresh_asks_all_configurations_one_at_a_time_and_removes_what_has_no_table_a
     assert_eq!(one.exit, Exit::Code(0), "{one:?}");
     assert!(!one.stderr.contains("neither"), "{one:?}");
     assert_eq!(kept(), ["former.json", "licensed.json", "of-root.json"]);
-    // The oldest first; `more` has none yet.
+    // The oldest first; `more` has none yet. What the file of a root runner has a table for stays.
     let all = site.refresh();
     assert_eq!(all.exit, Exit::Code(0), "{all:?}");
-    assert_eq!(kept(), ["licensed.json", "more.json"]);
+    assert_eq!(kept(), ["licensed.json", "more.json", "of-root.json"]);
     let order = [all.stdout.find("more: stored"), all.stdout.find("licensed: stored")];
     assert!(
         order[0].is_some() && order[0] < order[1] && all.stdout.contains("former.json: removed"),
         "{all:?}"
     );
+    assert!(
+        all.stdout.contains("of-root.json: kept for /etc/nunbird/unlisted.toml")
+            && !all.stdout.contains("of-root: "),
+        "{all:?}"
+    );
+    let checked = site.check();
+    assert!(
+        checked.contains("of-root.json: kept for /etc/nunbird/unlisted.toml, which is in no list"),
+        "{checked}"
+    );
+    // It may have the table while it cannot be read, and has none of this program.
+    let text = fs::read_to_string(site.world.host_path("/etc/nunbird/unlisted.toml")).expect("a file");
+    site.world.write_file("/etc/nunbird/unlisted.toml", "rubbish", "root", 0o644);
+    let broken = site.refresh();
+    assert!(broken.exit == Exit::Code(1) && broken.stderr.contains("unlisted.toml"), "{broken:?}");
+    assert_eq!(kept(), ["licensed.json", "more.json", "of-root.json"]);
+    let other_program = text.replace(HELPER, "/opt/site/bin/two");
+    site.world.write_file("/etc/nunbird/unlisted.toml", &other_program, "root", 0o644);
+    let changed = site.refresh();
+    assert!(changed.exit == Exit::Code(0) && changed.stdout.contains("of-root.json: removed"), "{changed:?}");
+    assert_eq!(kept(), ["licensed.json", "more.json"]);
+    // So it is once the file is gone.
+    site.world.write_file("/etc/nunbird/unlisted.toml", &text, "root", 0o644);
+    let again = site.ctl(KEEPER, &words);
+    assert!(again.exit == Exit::Code(0) && kept().contains(&"of-root.json".to_owned()), "{again:?}");
+    fs::remove_file(site.world.host_path("/etc/nunbird/unlisted.toml")).expect("removed");
+    let gone = site.refresh();
+    assert!(gone.exit == Exit::Code(0) && gone.stdout.contains("of-root.json: removed"), "{gone:?}");
+    assert_eq!(kept(), ["licensed.json", "more.json"]);
     assert!(!site.check().contains("[credential]"), "{}", site.check());
 
     // So may one of a list that cannot be read.
