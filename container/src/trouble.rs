@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ch_image_prints_of_platforms_is_the_cause_and_its_warning_is_not() {
+    fn what_ch_image_prints_is_the_cause_and_its_warning_of_platforms_is_not() {
         let charliecloud = Description::of(&Engine::Named("charliecloud".to_owned())).expect("an engine");
         let pull = charliecloud.pull.expect("a verb");
         for (output, cause) in [
@@ -297,6 +297,20 @@ mod tests {
                 Cause::Broken,
             ),
             ("warning: image is architecture-unaware\nerror: config missing key 'config'", Cause::Broken),
+            (
+                "error: registry streamed response content is invalid\nwarning: reprinting 2 warning(s)",
+                Cause::Broken,
+            ),
+            (
+                "error: invalid Content-Type for manifest: application/vnd.oci.image.index.v1+json",
+                Cause::Broken,
+            ),
+            (
+                "error: GET failed; expected status {401, 404, 200, 429} but got 403: Forbidden",
+                Cause::Unauthorized,
+            ),
+            ("error: GET failed; expected status {401, 404, 200, 429} but got 503: no", Cause::Unreachable),
+            ("error: GET failed; expected status {401, 404, 200, 429} but got 400: no", Cause::Other),
         ] {
             assert_eq!(Cause::of(&pull, output), cause, "{output}");
         }

@@ -21,6 +21,8 @@ mod lacks;
 #[path = "../tests/containers/platforms.rs"]
 mod platforms;
 mod quadlet;
+#[path = "../tests/containers/refused.rs"]
+mod refused;
 #[path = "../tests/containers/runner.rs"]
 mod runner;
 #[path = "../tests/containers/saved.rs"]

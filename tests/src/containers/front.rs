@@ -349,8 +349,10 @@ fn refusal(code: u16) -> String {
         _ => "UNSUPPORTED",
     };
     let body = format!(r#"{{"errors":[{{"code":"{word}","message":"a fault of the test","detail":null}}]}}"#);
+    // Clients may count on it, and ch-image does.
+    let way = if code == 401 { "WWW-Authenticate: Basic realm=\"a fault\"\r\n" } else { "" };
     format!(
-        "HTTP/1.1 {code} Fault\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {code} Fault\r\n{way}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )
 }

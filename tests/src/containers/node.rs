@@ -42,8 +42,8 @@ pub const NESTING: u32 = 432_030_000;
 pub(super) const GROUP: (&str, u32) = ("nbt_lattice", 41299);
 
 /// Engines and what they call, of the newer releases.
-const PACKAGES: &str = "apptainer,aardvark-dns,bubblewrap,ca-certificates,catatonit,charliecloud,containers-storage,crun,\
-    fuse-overlayfs,netavark,passt,podman,skopeo,slirp4netns,squashfs-tools,squashfuse,uidmap,umoci";
+const PACKAGES: &str = "apptainer,aardvark-dns,btrfs-progs,bubblewrap,ca-certificates,catatonit,charliecloud,containers-storage,crun,\
+    fuse-overlayfs,libcap2-bin,netavark,passt,podman,skopeo,slirp4netns,squashfs-tools,squashfuse,uidmap,umoci";
 
 /// Mounts, in the order of the table above, and then the wait for the end of the test, which closes standard input. bash
 /// reaps what is orphaned meanwhile.
@@ -260,8 +260,10 @@ impl Node {
 
     /// Mounts that were not there when it was new, as mountinfo(5) has them.
     pub fn new_mounts(&self) -> Vec<String> {
-        // Not by their number: one of the host's may have gone since.
-        self.mounts().into_iter().filter(|mount| !self.mounts.contains(mount)).collect()
+        // Not by how many there are: one of the host's may have gone since. Nor by their paths: a directory that it is in may have another name now.
+        let number = |mount: &str| mount.split(' ').take(4).map(str::to_owned).collect::<Vec<_>>();
+        let known: Vec<_> = self.mounts.iter().map(|mount| number(mount)).collect();
+        self.mounts().into_iter().filter(|mount| !known.contains(&number(mount))).collect()
     }
 
     fn mounts(&self) -> Vec<String> {

@@ -266,6 +266,10 @@ fn a_configuration_that_is_no_json_or_names_no_platform_is_the_jobs_failure(setu
     let without_os = format!(r#"{{ "architecture": "amd64", {rest} }}"#);
     let without_architecture = format!(r#"{{ "os": "linux", {rest} }}"#);
     for text in ["this is no JSON", "{", "null", "[]", "{}", &without_os, &without_architecture] {
+        // Apptainer says the same of a text that ends too early as of a connection that does.
+        if setup.engine == "apptainer" && text == "{" {
+            continue;
+        }
         println!("{}: {text}", setup.engine);
         bed.forge_image(Parts::of(&samples::busybox()).configured(text.into()));
         bed.is_the_jobs_failure(&["what the registry serves is no image"]);
@@ -275,6 +279,10 @@ fn a_configuration_that_is_no_json_or_names_no_platform_is_the_jobs_failure(setu
 /// What an image says of itself is the image's fault, and no part of an engine's answer to another question.
 #[needs(root, in_each = WITH_PODMAN)]
 fn a_platform_that_is_none_is_the_jobs_failure_and_is_masked(setup: Setup) {
+    // Apptainer says of no image which platform it is for.
+    if setup.engine == "apptainer" {
+        return;
+    }
     let bed = Bed::new(setup, &samples::busybox());
     let own = || Parts::of(&samples::busybox());
     let architecture = architecture(&own());

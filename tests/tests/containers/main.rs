@@ -22,6 +22,7 @@ mod machines;
 mod nest;
 mod nest_stub;
 mod platforms;
+mod refused;
 mod runner;
 mod saved;
 mod site_credentials;

@@ -181,16 +181,21 @@ fn a_filter_of_system_calls_is_the_cause_also_where_the_image_has_no_shell(setup
     }
 }
 
-#[needs(root, in_each = WITH_PODMAN)]
-fn a_user_of_the_jobs_is_not_used_and_an_image_of_another_platform_is_refused(setup: Setup) {
-    let bed = Bed::new(setup, &samples::busybox());
-    bed.registry.push("lattice/both:1", &Index(vec![samples::busybox(), samples::foreign()]));
-    let (own, foreign) = match std::env::consts::ARCH {
+/// That of this host, and that of [`samples::foreign`].
+pub(crate) fn platforms() -> (&'static str, &'static str) {
+    match std::env::consts::ARCH {
         "x86_64" => ("linux/amd64", "linux/s390x"),
         "aarch64" => ("linux/arm64", "linux/s390x"),
         "powerpc64" => ("linux/ppc64le", "linux/s390x"),
         other => (other, "linux/arm64"),
-    };
+    }
+}
+
+#[needs(root, in_each = WITH_PODMAN)]
+fn a_user_of_the_jobs_is_not_used_and_an_image_of_another_platform_is_refused(setup: Setup) {
+    let bed = Bed::new(setup, &samples::busybox());
+    bed.registry.push("lattice/both:1", &Index(vec![samples::busybox(), samples::foreign()]));
+    let (own, foreign) = platforms();
     let mut job = bed.job();
     job.image().user = Some("guest".to_owned());
     job.image().name = bed.registry.name("lattice/both:1");
@@ -208,6 +213,12 @@ fn a_user_of_the_jobs_is_not_used_and_an_image_of_another_platform_is_refused(se
         job.image().name = bed.registry.name(name);
         job.image().platform = Some(platform.to_owned());
         let ended = job.prepare();
+        // Apptainer says of no image which platform it is for: only a list is chosen from.
+        if setup.engine == "apptainer" && name == NAME {
+            succeeded(&ended);
+            succeeded(&job.cleanup());
+            continue;
+        }
         assert_eq!(ended.status, Some(110), "{name} for {platform}: {}\n{}", out(&ended), ended.err);
         println!("{}: {name} for {platform}: {}", setup.engine, ended.err);
         assert!(ended.err.contains(platform), "{name} for {platform}: {}", ended.err);
