@@ -150,8 +150,7 @@ fn a_disk_that_is_full_during_a_pull_is_told_and_nothing_of_the_image_is_left(se
     }
 }
 
-#[needs(root, in_each = EACH)]
-fn a_script_that_fills_the_disk_ends_with_its_own_exit_code(setup: Setup) {
+fn full_disk(setup: Setup) {
     let bed = Bed::new(setup, &samples::busybox());
     let cyn = bed.node.person("nbt_cyn");
     bed.node.small_disk("/run/full", 3 << 20, &cyn);
@@ -172,6 +171,18 @@ fn a_script_that_fills_the_disk_ends_with_its_own_exit_code(setup: Setup) {
     assert!(ended.err.contains("No space left") && ended.err.contains("space and quota"), "{}", ended.err);
     succeeded(&job.cleanup());
     assert!(bed.node.processes().is_empty(), "{:?}", bed.node.processes());
+}
+
+#[needs(root, in_each = EACH)]
+fn a_script_that_fills_the_disk_ends_with_its_own_exit_code(setup: Setup) {
+    full_disk(setup);
+}
+
+#[needs(root, in_each = WITH_PODMAN)]
+fn a_script_in_podman_that_fills_the_disk_ends_with_its_own_exit_code(setup: Setup) {
+    if setup.engine == "podman" {
+        full_disk(setup);
+    }
 }
 
 #[needs(root, in_each = WITH_PODMAN)]
@@ -203,8 +214,7 @@ fn a_quota_that_a_pull_uses_up_is_told_from_a_full_disk_and_nothing_of_the_image
     assert_eq!(left, "", "what a pull has left");
 }
 
-#[needs(root, in_each = EACH)]
-fn a_script_that_uses_up_the_quota_and_the_stage_after_it_say_so(setup: Setup) {
+fn full_quota(setup: Setup) {
     let bed = Bed::new(setup, &samples::busybox());
     let cyn = bed.node.person("nbt_cyn");
     if !bed.node.quota("/run/quota", 3 << 20, &cyn) {
@@ -232,6 +242,18 @@ fn a_script_that_uses_up_the_quota_and_the_stage_after_it_say_so(setup: Setup) {
     assert!(!ended.err.contains("No space left"), "{}", ended.err);
     succeeded(&job.cleanup());
     assert!(bed.node.processes().is_empty(), "{:?}", bed.node.processes());
+}
+
+#[needs(root, in_each = EACH)]
+fn a_script_that_uses_up_the_quota_and_the_stage_after_it_say_so(setup: Setup) {
+    full_quota(setup);
+}
+
+#[needs(root, in_each = WITH_PODMAN)]
+fn a_script_in_podman_that_uses_up_the_quota_and_the_stage_after_it_say_so(setup: Setup) {
+    if setup.engine == "podman" {
+        full_quota(setup);
+    }
 }
 
 #[needs(root, in_each = WITH_PODMAN)]

@@ -16,6 +16,7 @@ mod forged;
 mod given;
 mod guide;
 mod images;
+mod installed;
 mod kept;
 mod lacks;
 mod machines;
