@@ -286,6 +286,13 @@ mod tests {
     }
 
     #[test]
+    fn a_platform_that_apptainer_does_not_know_is_the_jobs_fault() {
+        let apptainer = Description::of(&Engine::Named("apptainer".to_owned())).expect("an engine");
+        let printed = "FATAL:   While processing the arch and arch variant: arch: nothing is not valid, supported archs are: [arm arm64 amd64]";
+        assert_eq!(Cause::of(&apptainer.pull.expect("a verb"), printed), Cause::WrongPlatform);
+    }
+
+    #[test]
     fn what_ch_image_prints_is_the_cause_and_its_warning_of_platforms_is_not() {
         let charliecloud = Description::of(&Engine::Named("charliecloud".to_owned())).expect("an engine");
         let pull = charliecloud.pull.expect("a verb");

@@ -73,7 +73,8 @@ fn the_quadlet_units_of_a_runner_in_a_container_start_it_again_and_end_it_on_a_b
 
     nest("stop").success();
     assert!(logged("the runner ends"), "{}", nest("logs").stdout);
-    assert_eq!(state("nunbird-nest.service"), "inactive");
+    let status = || host.person("systemctl --user status --lines=50 nunbird-nest.service").stdout;
+    assert_eq!(state("nunbird-nest.service"), "inactive", "{}", status());
     assert_eq!(host.person("podman ps --all --quiet").success(), "");
     // A unit that the person has changed is not taken away with the others.
     host.person("echo '# mine' >>.config/containers/systemd/nunbird-nest.container").success();
