@@ -2,28 +2,31 @@
 //! the containers' own (`tests/tests/containers/cases.rs`).
 
 use super::support::{AnyJob, Case, case, job};
-use crate::containers::whole::{IMAGE, plain_container, run_whole_job, shared_registry};
+use crate::containers::whole::{IMAGE, NO_CONTAINER, plain_container, run_whole_job, shared_registry};
 use crate::scheduler::{Cluster, Possible};
 use nunbird_handover::{Container, Engine};
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(super) const CASES: &[Case] = &[
+    case("a whole job without containers", |cluster| whole(cluster, NO_CONTAINER)),
     case("a whole job in containers of Podman", |cluster| whole(cluster, "podman")),
     case("a whole job in containers of Charliecloud", |cluster| whole(cluster, "charliecloud")),
     case("a whole job in containers of Bubblewrap", |cluster| whole(cluster, "bwrap")),
+    case("a whole job in containers of Apptainer", |cluster| whole(cluster, "apptainer")),
 ];
 
 fn whole(cluster: &dyn Cluster, engine: &str) -> Possible<()> {
-    if cluster.bed().is_of_a_site() {
+    let has_images = ![NO_CONTAINER, "bwrap"].contains(&engine);
+    if engine != NO_CONTAINER && cluster.bed().is_of_a_site() {
         return Err("engines and registries are the site's: nunbirdctl check looks at them".to_owned());
     }
-    if engine != "bwrap" && cluster.bed().has_own_network() {
+    if has_images && cluster.bed().has_own_network() {
         return Err(
             "its host has a network of its own, which does not reach the registry of the test".to_owned()
         );
     }
-    // One of its own for each engine: they run at once.
+    // They run at once: one of its own for each engine with a store, and a directory of its own for each job.
     let user = match engine {
         "podman" => "nbt_ann",
         "charliecloud" => "nbt_bea",
@@ -34,8 +37,11 @@ fn whole(cluster: &dyn Cluster, engine: &str) -> Possible<()> {
     static NUMBER: AtomicU32 = AtomicU32::new(1);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     job.handover.decision_id = format!("{:08x}{number:012x}{:012x}", std::process::id(), 0);
+    let workspace = &mut job.handover.workspace;
+    workspace.builds_dir = workspace.builds_dir.with_file_name(format!("whole-{engine}"));
+    workspace.project_dir = workspace.builds_dir.join("group/project");
     job.write_home("mine");
-    let registry = (engine != "bwrap").then(shared_registry);
+    let registry = has_images.then(shared_registry);
     let image = registry.as_ref().map(|registry| registry.name(IMAGE));
     let mut container = container(&job, engine, image.as_deref());
     if let Some(registry) = &registry {
@@ -46,7 +52,7 @@ fn whole(cluster: &dyn Cluster, engine: &str) -> Possible<()> {
             container.engine_environment.insert(name.to_owned(), authority.clone());
         }
     }
-    job.handover.container = Some(container);
+    job.handover.container = (engine != NO_CONTAINER).then_some(container);
     let prepared = job.try_prepare();
     if prepared.err.contains("is not installed on the host") {
         return Err(format!("the tree of this release has no {engine}"));

@@ -12,12 +12,15 @@ use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 const COMMANDS: [&str; 6] = ["sbatch", "squeue", "scancel", "sacct", "scontrol", "sinfo"];
 
 /// What a release's tree has of it.
 const PACKAGES: &str = "munge,slurmctld,slurmd,slurm-client";
+/// The engines of containers that the tree of the newest release has beside it.
+const ENGINES: &str = "apptainer,bubblewrap,ca-certificates,charliecloud,crun,fuse-overlayfs,netavark,passt,podman,skopeo,squashfs-tools,squashfuse,uidmap";
 
 /// A running Slurm.
 #[derive(Debug)]
@@ -90,7 +93,20 @@ impl Slurm {
     }
 
     fn start_with(kind: Kind, release: Release) -> Slurm {
-        Self::start_on(Bed::on("nbt_slurm_", release.tree("slurm", PACKAGES)), kind, release)
+        let packages = match release {
+            Release::Sid => format!("{PACKAGES},{ENGINES}"),
+            Release::Host | Release::Trixie => PACKAGES.to_owned(),
+        };
+        let tree = release.tree("slurm", &packages);
+        let mut bed = Bed::on("nbt_slurm_", tree.clone());
+        if let Some(tree) = tree.filter(|_| release == Release::Sid) {
+            // Apptainer mounts images at a directory there, by this device, which udev makes open to all.
+            bed.mounts.push(Mount::Overlay { over: tree.join("var/lib"), target: "/var/lib".into() });
+            let fuse = bed.path("fuse");
+            crate::tree::must(Command::new("mknod").args(["-m", "666"]).arg(&fuse).args(["c", "10", "229"]));
+            bed.mounts.push(Mount::Bind { source: fuse, target: "/dev/fuse".into() });
+        }
+        Self::start_on(bed, kind, release)
     }
 
     fn start_on(mut bed: Bed, kind: Kind, release: Release) -> Slurm {
