@@ -11,7 +11,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 const COMMANDS: [&str; 4] = ["condor_submit", "condor_q", "condor_history", "condor_rm"];
-const PACKAGES: &str = "bubblewrap,ca-certificates,charliecloud,condor,crun,fuse-overlayfs,netavark,podman,skopeo,uidmap";
+const PACKAGES: &str =
+    "bubblewrap,ca-certificates,charliecloud,condor,crun,fuse-overlayfs,netavark,podman,skopeo,uidmap";
 
 /// Settings that make HTCondor as fast as possible: cycles every second or two. Callers are
 /// authenticated by the file system, and nothing listens beyond the host. Jobs see the host's

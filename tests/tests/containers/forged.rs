@@ -279,10 +279,6 @@ fn a_configuration_that_is_no_json_or_names_no_platform_is_the_jobs_failure(setu
 /// What an image says of itself is the image's fault, and no part of an engine's answer to another question.
 #[needs(root, in_each = WITH_PODMAN)]
 fn a_platform_that_is_none_is_the_jobs_failure_and_is_masked(setup: Setup) {
-    // Apptainer says of no image which platform it is for.
-    if setup.engine == "apptainer" {
-        return;
-    }
     let bed = Bed::new(setup, &samples::busybox());
     let own = || Parts::of(&samples::busybox());
     let architecture = architecture(&own());
@@ -292,7 +288,11 @@ fn a_platform_that_is_none_is_the_jobs_failure_and_is_masked(setup: Setup) {
         ("architecture", &architecture, r"amd64\nx"),
         ("architecture", &architecture, r"amd64\u001b[31m\u202e"),
         ("os", "linux", r"linux|x\n"),
-    ] {
+    ]
+    .into_iter()
+    // Apptainer says of no image which platform it is for.
+    .filter(|_| setup.engine != "apptainer")
+    {
         println!("{}: {key} {platform}", setup.engine);
         let (old, new) = (format!(r#""{key}":"{value}""#), format!(r#""{key}":"{platform}""#));
         bed.forge_image(own().with(&old, &new));
