@@ -145,14 +145,31 @@ impl Site {
     }
 
     /// Whatever runs on this machine: the directory that holds it is in the mounts of each of its processes.
-    fn processes(&self) -> Vec<String> {
+    fn running(&self) -> Vec<PathBuf> {
         let root = self.world.root().display().to_string();
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let of_machine = entries.filter(|entry| {
-            fs::read_to_string(entry.path().join("mountinfo")).is_ok_and(|mounts| mounts.contains(&root))
-        });
-        let words = of_machine.map(|entry| fs::read(entry.path().join("cmdline")).unwrap_or_default());
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+        entries
+            .filter(|path| {
+                fs::read_to_string(path.join("mountinfo")).is_ok_and(|mounts| mounts.contains(&root))
+            })
+            .collect()
+    }
+
+    fn processes(&self) -> Vec<String> {
+        let words = self.running().into_iter().map(|path| fs::read(path.join("cmdline")).unwrap_or_default());
         words.map(|words| String::from_utf8_lossy(&words).replace('\0', " ")).collect()
+    }
+}
+
+/// A failed test leaves no container.
+impl Drop for Site {
+    fn drop(&mut self) {
+        for path in self.running() {
+            let pid = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+            if let Some(pid) = pid {
+                let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
     }
 }
 
