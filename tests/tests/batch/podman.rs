@@ -169,8 +169,11 @@ fn what_a_stage_leaves_that_the_scheduler_kills_at_once_goes_with_the_next_job_a
     assert_eq!(lost.cleanup().status, Some(0));
     let left = bed.left(&lost);
     assert!(left.len() == 2 && left.iter().any(|path| path.contains("/store/jobs/")), "{left:?}");
-    // The engine's own processes of the killed stage write at that path when they like; stopped, they leave what is there to be judged.
-    bed.slurm.admin(&format!("for pid in $({script}); do kill -STOP $pid; done 2>/dev/null || :"));
+    // The engine's own processes of the killed stage write at that path when they like; stopped, they leave what is there to be judged. One
+    // that was started meanwhile is found by the next turn, and those that are stopped start none.
+    bed.slurm.admin(&format!(
+        "for turn in 1 2 3 4 5; do for pid in $({script}); do kill -STOP $pid; done 2>/dev/null; sleep 0.1; done"
+    ));
     // Another account has seen the name, and has a directory in its place, in which a link leads to a file of this account's.
     let runtime = left.iter().find(|path| !path.contains("/store/jobs/")).expect("a runtime directory");
     let aside = Path::new(runtime).with_file_name(format!("nbt_aside_{}", std::process::id()));
