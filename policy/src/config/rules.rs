@@ -5,6 +5,7 @@ use super::keys::{Form, Key, Setting, Table, form};
 use super::limits;
 use super::model::*;
 use super::reader::{Kind, Raw, Section, Spot};
+use super::toml_text::toml_key;
 use super::{UserCheck, values};
 use crate::account::check_name;
 use crate::{Condition, Location};
@@ -115,7 +116,7 @@ fn rule<'t>(
     if let Some(profile) = &rule.profile
         && !known.profiles.contains_key(profile)
     {
-        table.find_at("profile", "unknown profile", format!("add a table `[profile.{profile}]`"));
+        table.find_at("profile", "unknown profile", format!("add a table `[profile.{}]`", toml_key(profile)));
     }
     let outcome = outcome(&table, run_as, known);
     if matches!(outcome, Some(RuleOutcome::Deny(_))) {
@@ -203,7 +204,7 @@ fn looked_up(mut table: Section<'_>, known: &RuleNames<'_>) -> Option<RunAs> {
     let run_as = match found {
         LookedUp { map: Some(map), identity: None, attribute } => {
             if !known.maps.contains_key(&map) {
-                table.find_at("map", "unknown map", format!("add a table `[map.{map}]`"));
+                table.find_at("map", "unknown map", format!("add a table `[map.{}]`", toml_key(&map)));
             }
             if attribute.is_some() {
                 table.find_at("attribute", "an attribute belongs to an identity", "remove it");
