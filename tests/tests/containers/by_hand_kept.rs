@@ -237,6 +237,7 @@ fn a_prompt_holds_the_directory_and_what_a_killed_one_leaves_is_ended_by_the_nex
     let out = project.shell(&format!(
         ":; sh -c 'echo $$ >../typist; echo \"setsid sleep 3221 & echo begun >\\$HOME/begun\"; exec sleep 300' | {program} exec enter works >../log 2>&1 & \
          pid=$!; n=0; until [ -e ../begun ]; do sleep 0.1; n=$((n+1)); [ $n -lt 300 ] || {{ cat ../log; exit 9; }}; done; \
+         until ps -e -o args= | grep -qx 'sleep 3221'; do sleep 0.1; n=$((n+1)); [ $n -lt 300 ] || exit 8; done; \
          {program} exec enter works </dev/null 2>&1 || :; {program} exec enter --remove works 2>&1 || :; {program} exec enter --list; \
          launcher=$(ps -o pid= --ppid $pid | tr -d ' '); kill -KILL $pid $launcher $(cat ../typist); \
          n=0; while grep -q '^State:.[RSD]' /proc/$launcher/status 2>/dev/null; do sleep 0.1; n=$((n+1)); [ $n -lt 100 ] || exit 9; done"
