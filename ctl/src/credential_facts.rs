@@ -73,7 +73,7 @@ fn without_table(policy: &Policy, findings: &mut Vec<Finding>) {
                 "{CREDENTIALS_DIR}/{name}: kept for {file}, which is in no list, so nunbird-credentials.timer asks for no newer one"
             );
             let help = format!(
-                "write the path into {CONFIGURATIONS}, or remove the password if no runner uses that file"
+                "if a runner has that file as `--configuration`, write its path into {CONFIGURATIONS}; if not, remove the password"
             );
             findings.push(Finding::remark(CODE, what, help));
             continue;

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 use nunbird_container::credential_helper::{Answer, Cancel, NoAnswer, answer};
-use nunbird_files::trusted::open_trusted;
+use nunbird_files::trusted::{Distrust, open_trusted};
 use nunbird_handover::Untrusted;
 use nunbird_judge::site_credentials::{CREDENTIAL_VERSION, StoredCredential, file_name, too_long};
 use nunbird_policy::{CONFIGURATIONS, CREDENTIALS_DIR, DEFAULT_CONFIGURATION, SiteCredential};
@@ -86,14 +86,20 @@ pub(crate) fn run(options: &Credentials, format: Format) -> Result<u8, CtlError>
         None => of_all(format)?,
     };
     let unlisted = configuration.as_deref().filter(|file| !is_listed(file));
-    if let Some(file) = unlisted
-        && !wanted.tables.is_empty()
-    {
-        eprintln!(
-            "nunbirdctl: {}: neither {DEFAULT_CONFIGURATION} nor a line of {CONFIGURATIONS}, so nunbird-credentials.timer asks for none of these \
-             passwords, and jobs use each until it is `max_age` old; write the path into {CONFIGURATIONS}",
-            Untrusted(&file.display().to_string())
-        );
+    let unlisted = unlisted.and_then(|file| std::path::absolute(file).ok());
+    let of_no_runner = unlisted.as_deref().is_some_and(is_of_no_runner);
+    if let Some(file) = unlisted.as_ref().filter(|_| !wanted.tables.is_empty()) {
+        let what = if of_no_runner {
+            "not a file that root alone can have written, so nunbird-auth takes it from no runner, and the next run of nunbird-credentials.timer \
+             removes these passwords"
+                .to_owned()
+        } else {
+            format!(
+                "neither {DEFAULT_CONFIGURATION} nor a line of {CONFIGURATIONS}, so nunbird-credentials.timer asks for none of these \
+                 passwords, and jobs use each until it is `max_age` old; write the path into {CONFIGURATIONS}"
+            )
+        };
+        eprintln!("nunbirdctl: {}: {what}", Untrusted(&file.display().to_string()));
     }
     // A table in a file that cannot be read has its password still.
     let knows_all = configuration.is_none() && wanted.troubles.is_empty();
@@ -107,8 +113,7 @@ pub(crate) fn run(options: &Credentials, format: Format) -> Result<u8, CtlError>
     let _lock = lock(directory)?;
     let signals = Signals::block().map_err(|e| CtlError::new(format!("signals: {e}")))?;
     let others = if knows_all { remove_others(directory, &mut wanted)? } else { Others::default() };
-    let unlisted = unlisted.and_then(|file| std::path::absolute(file).ok());
-    let place = Place { directory, unlisted: unlisted.as_deref() };
+    let place = Place { directory, unlisted: unlisted.as_deref().filter(|_| !of_no_runner) };
     let all = ask_all(place, &oldest_first(directory, wanted.tables), &signals)
         .ok_or_else(|| CtlError::new("ended by a signal"))?;
     done(&all, &others, &wanted.troubles, format)
@@ -193,6 +198,19 @@ fn configured(file: &Path, is_default: bool) -> Result<BTreeMap<String, SiteCred
     files::read(file, Format::Text).map(|read| read.policy.credentials).map_err(|e| in_words(file, e))
 }
 
+/// Whether it is gone, or is a file that nunbird-auth does not take. What cannot be looked at may be root's still; what another account could have
+/// written must not decide how long a password stays.
+fn is_of_no_runner(file: &Path) -> bool {
+    let refused = |path: &Path| match open_trusted(path, &[0]) {
+        Ok(_) => false,
+        Err(Distrust::Open(_, e)) => e
+            .raw_os_error()
+            .is_some_and(|e| [Errno::ENOENT, Errno::ENOTDIR, Errno::ELOOP].contains(&Errno::from_raw(e))),
+        Err(_) => true,
+    };
+    refused(file) || files::more(file).is_ok_and(|more| more.iter().any(|path| refused(path)))
+}
+
 fn in_words(file: &Path, error: CtlError) -> String {
     match error {
         CtlError::Failure(why) => why,
@@ -262,7 +280,7 @@ fn has_table_elsewhere(path: &Path, troubles: &mut Vec<String>) -> Option<PathBu
     let bytes = files::of_others(path).map(Zeroizing::new).ok()?;
     let stored = StoredCredential::read(&bytes).ok()?;
     let file = stored.unlisted.clone()?;
-    if file.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+    if is_of_no_runner(&file) {
         return None;
     }
     let is_its = |of: &SiteCredential| {

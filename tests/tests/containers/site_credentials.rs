@@ -497,6 +497,27 @@ fn refresh_asks_all_configurations_one_at_a_time_and_removes_what_has_no_table_a
     let changed = site.refresh();
     assert!(changed.exit == Exit::Code(0) && changed.stdout.contains("of-root.json: removed"), "{changed:?}");
     assert_eq!(kept(), ["licensed.json", "more.json"]);
+    // So it is once the file is no more one that root alone can have written, and where it never was.
+    site.world.write_file("/etc/nunbird/unlisted.toml", &text, "root", 0o644);
+    let again = site.ctl(KEEPER, &words);
+    assert!(again.exit == Exit::Code(0) && kept().contains(&"of-root.json".to_owned()), "{again:?}");
+    let at = site.world.host_path("/etc/nunbird/unlisted.toml");
+    fs::remove_file(&at).expect("removed");
+    symlink("/tmp/unlisted.toml", &at).expect("a link");
+    site.world.write_file("/tmp/unlisted.toml", &text, "alice", 0o644);
+    let given = site.refresh();
+    assert!(given.exit == Exit::Code(0) && given.stdout.contains("of-root.json: removed"), "{given:?}");
+    fs::remove_file(&at).expect("removed");
+    let words_of_tmp = ["credentials", "refresh", "--configuration", "/tmp/unlisted.toml"];
+    let of_ada = site.ctl(KEEPER, &words_of_tmp);
+    assert!(
+        of_ada.exit == Exit::Code(0)
+            && of_ada.stderr.contains("not a file that root alone can have written")
+            && kept().contains(&"of-root.json".to_owned()),
+        "{of_ada:?}"
+    );
+    let removed = site.refresh();
+    assert!(removed.exit == Exit::Code(0) && removed.stdout.contains("of-root.json: removed"), "{removed:?}");
     // So it is once the file is gone.
     site.world.write_file("/etc/nunbird/unlisted.toml", &text, "root", 0o644);
     let again = site.ctl(KEEPER, &words);
