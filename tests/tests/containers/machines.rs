@@ -184,7 +184,7 @@ fn a_running_job_keeps_its_version_while_another_becomes_current() {
     assert!(site.machine("small").join(&first).join("tree/usr/one").exists());
     assert!(site.bad(&["remove", "small", &first], 1).contains("a job or a shell uses it"));
     assert!(site.bad(&["remove", "small", &second], 1).contains("is the current version"));
-    drop(job);
+    job.unlock().expect("unlocked");
     assert!(site.good(&["gc"]).starts_with("removed "));
     assert_eq!(site.left("small"), [second.as_str(), "current"]);
     site.good(&["remove", "small"]);

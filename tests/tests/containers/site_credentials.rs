@@ -563,7 +563,7 @@ fn refresh_asks_all_configurations_one_at_a_time_and_removes_what_has_no_table_a
         second.exit == Exit::Code(1) && second.stderr.contains("another refresh is running"),
         "{second:?}"
     );
-    drop(lock);
+    lock.unlock().expect("unlocked");
     let set =
         "export SECRET_OF_THE_SESSION=1 LANG=C.UTF-8; exec /opt/nunbird/bin/nunbirdctl credentials refresh";
     site.helper("env >/tmp/environment; echo 'credentials not found in native keychain'; exit 1\n");
