@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 /// Where the ids begin that nobody else has.
 const SUBORDINATE: u32 = 655_320_000;
@@ -181,8 +182,26 @@ pub(crate) fn prepared(ids: AccountIds) -> World {
 
 /// What is left of a job's container on this host: processes, directories, mounts.
 pub(crate) fn left(world: &World) -> Vec<String> {
+    let name = format!("nb-{}", world.handover.decision_id);
+    // The last step kills and does not wait: a process needs a moment to end.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut left = processes_left(world);
+    while !left.is_empty() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+        left = processes_left(world);
+    }
+    let store = world.path("store/jobs").join(&name);
+    let directories =
+        [Path::new("/tmp").join(&name), store, world.handover.workspace.data_dir.join("containers/4711")];
+    left.extend(directories.iter().filter(|path| path.exists()).map(|path| path.display().to_string()));
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+    left.extend(mounts.lines().filter(|line| line.contains(&name)).map(str::to_owned));
+    left
+}
+
+/// The processes of the account that have something of the job in their environment, arguments or mounts.
+fn processes_left(world: &World) -> Vec<String> {
     let decision = &world.handover.decision_id;
-    let name = format!("nb-{decision}");
     let mut left = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         let pid = entry.file_name().to_string_lossy().into_owned();
@@ -199,12 +218,6 @@ pub(crate) fn left(world: &World) -> Vec<String> {
             left.push(format!("{pid} {}", String::from_utf8_lossy(&read("cmdline")).replace('\0', " ")));
         }
     }
-    let store = world.path("store/jobs").join(&name);
-    let directories =
-        [Path::new("/tmp").join(&name), store, world.handover.workspace.data_dir.join("containers/4711")];
-    left.extend(directories.iter().filter(|path| path.exists()).map(|path| path.display().to_string()));
-    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
-    left.extend(mounts.lines().filter(|line| line.contains(&name)).map(str::to_owned));
     left
 }
 

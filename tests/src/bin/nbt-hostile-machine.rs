@@ -6,15 +6,16 @@ use nunbird_messages::{MAX_MACHINE_REQUEST, MachineAnswer, MachineRequest, Versi
 use nunbird_order::Machine;
 use nunbird_wire::{Message, read_frame, write_frame};
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 const SOCKET_FD: i32 = 3;
-/// Waits for the client of a stage in the place of the machine's agent, and writes down who it is.
-const WATCH: &str = "exec 3<>\"$1/calls\"; read -r verb name <&3; for p in $(pgrep -f \"client run $2\"); do \
+/// Waits for the client of a stage in the place of the machine's agent, and writes down who it is. It says when it has the FIFO: before, a
+/// client finds no agent.
+const WATCH: &str = "exec 3<>\"$1/calls\"; echo; exec >/dev/null; read -r verb name <&3; for p in $(pgrep -f \"client run $2\"); do \
     grep -E '^(Uid|Gid|Groups|CapPrm|CapEff|CapAmb):' /proc/$p/status; done >/tmp/seen";
 
 fn main() {
@@ -76,13 +77,14 @@ fn act(
             let machine = Machine::from_bytes(&order.bytes).expect("a machine");
             let calls = machine.directory.with_file_name("machine");
             let mut watch = Command::new("setsid");
-            watch.args(["-f", "sh", "-c", WATCH, "sh"]).arg(calls).arg(&machine.directory);
+            watch.args(["sh", "-c", WATCH, "sh"]).arg(calls).arg(&machine.directory);
             watch
                 .env("PATH", "/usr/bin:/bin")
                 .stdin(Stdio::null())
-                .stdout(Stdio::null())
+                .stdout(Stdio::piped())
                 .stderr(Stdio::null());
-            watch.status()?;
+            let mut started = watch.spawn()?;
+            started.stdout.take().expect("a pipe").read_exact(&mut [0])?;
             say(socket, usual)
         }
         other => panic!("{other}"),

@@ -23,6 +23,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 type Subordinate = Option<(u32, u32)>;
@@ -256,6 +257,16 @@ impl Node {
             Some((pid, String::from_utf8_lossy(&words).replace('\0', " ").trim_end().to_owned()))
         };
         numbers.filter(|pid| *pid != 1).filter_map(command).collect()
+    }
+
+    /// Fails where a process is left, but for the first one. What was killed has a moment to end, because a clean-up does not wait for it.
+    #[track_caller]
+    pub fn assert_idle(&self, when: &str) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self.processes().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(self.processes(), BTreeMap::new(), "{when}");
     }
 
     /// Mounts that were not there when it was new, as mountinfo(5) has them.

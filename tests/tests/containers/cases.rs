@@ -93,7 +93,7 @@ fn whole(setup: Setup) {
     run_whole_job(41203, setup.engine, &stage);
     assert_eq!(bed.node.administer("wc -l </home/nbt_cyn/ci/builds/0/trail").trim(), "10");
     succeeded(&job.cleanup());
-    assert!(bed.node.processes().is_empty(), "{:?}", bed.node.processes());
+    bed.node.assert_idle("after the cleanup");
     assert_eq!(bed.node.administer("ls -A /tmp /var/tmp | grep nb- || :"), "");
 }
 
@@ -156,7 +156,7 @@ fn nothing_is_left_after_the_job_but_the_image(setup: Setup) {
     let job = bed.prepared();
     succeeded(&job.run("mkdir -p /tmp/a/b; touch /tmp/a/b/c; sleep 1000 >/dev/null 2>&1 & echo"));
     succeeded(&job.cleanup());
-    assert!(bed.node.processes().is_empty(), "{:?}", bed.node.processes());
+    bed.node.assert_idle("after the cleanup");
     assert!(bed.node.new_mounts().is_empty(), "{:?}", bed.node.new_mounts());
     assert_eq!(bed.node.administer("ls -A /tmp /var/tmp | grep nb- || :"), "");
     assert_eq!(
@@ -179,7 +179,7 @@ fn a_cancel_reaches_the_script_and_what_it_has_started(setup: Setup) {
     let left = bed.node.processes();
     assert!(left.values().all(|words| !words.contains("sleep")), "{left:?}");
     succeeded(&job.cleanup());
-    assert!(bed.node.processes().is_empty(), "{:?}", bed.node.processes());
+    bed.node.assert_idle("after the cleanup");
 }
 
 #[needs(root, in_each = EACH)]
@@ -190,7 +190,7 @@ fn a_killed_launcher_leaves_nothing_that_the_cleanup_does_not_end(setup: Setup) 
     stage.wait_for_word("began");
     stage.signal(Signal::SIGKILL);
     succeeded(&job.cleanup());
-    assert!(bed.node.processes().is_empty(), "{:?}", bed.node.processes());
+    bed.node.assert_idle("after the cleanup");
     assert_eq!(bed.node.administer("ls -A /tmp"), "");
 }
 

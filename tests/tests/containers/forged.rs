@@ -94,7 +94,7 @@ impl Bed {
         let acts = |c: char| c == '\u{1b}' || c == '\u{202e}';
         assert!(!ended.err.contains(acts) && !out(&ended).contains(acts), "{}", ended.err);
         succeeded(&job.cleanup());
-        assert!(self.node.processes().is_empty(), "{:?}", self.node.processes());
+        self.node.assert_idle("after the cleanup");
         assert_eq!(self.node.administer("ls -A /tmp /var/tmp | grep nb- || :"), "", "{words:?}");
         let cache = self.node.administer("ls -A /home/nbt_cyn/ci/images 2>/dev/null | grep -v locks || :");
         assert_eq!(cache, "", "{words:?}");
@@ -357,7 +357,7 @@ fn a_configuration_that_is_cut_off_ends_the_pull_and_leaves_no_part_of_it(setup:
     let cache = bed.node.administer("ls -A /home/nbt_cyn/ci/images 2>/dev/null | grep -v locks || :");
     assert_eq!(cache, "");
     succeeded(&job.cleanup());
-    assert!(bed.node.processes().is_empty(), "{:?}", bed.node.processes());
+    bed.node.assert_idle("after the cleanup");
     bed.forge(&format!("blobs/{digest}"), BLOB, &digest, config);
     let job = bed.forged_job();
     succeeded(&job.prepare());

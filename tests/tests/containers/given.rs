@@ -100,7 +100,7 @@ fn a_file_or_directory_of_the_sites_is_an_image_and_the_log_has_the_digest_of_a_
             assert!(!said.contains("who can change it"), "{said}");
             assert_eq!(succeeded(&job.run("cat /etc/image; /bin/id -u")), "busybox\n41203\n", "{name}");
             succeeded(&job.cleanup());
-            assert!(bed.node.processes().is_empty(), "{:?}", bed.node.processes());
+            bed.node.assert_idle("after the cleanup");
         }
         // Nothing was copied, but for the registry's own image.
         let copies = bed.node.administer("ls -A /home/nbt_cyn/ci/images/copies 2>/dev/null | wc -l");

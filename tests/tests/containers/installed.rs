@@ -128,7 +128,7 @@ impl Site {
         assert_eq!(swept.exit, Exit::Code(0), "{when}: {swept:?}");
         assert!(self.world.records().is_empty(), "{when}: {swept:?}");
         let begun = Instant::now();
-        while !self.processes().is_empty() && begun.elapsed() < Duration::from_secs(3) {
+        while !self.processes().is_empty() && begun.elapsed() < Duration::from_secs(10) {
             std::thread::sleep(Duration::from_millis(20));
         }
         assert_eq!(self.processes(), [""; 0], "{when}: {swept:?}");

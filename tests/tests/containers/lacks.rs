@@ -170,7 +170,7 @@ fn full_disk(setup: Setup) {
     assert_eq!(ended.status, Some(120), "{}", ended.err);
     assert!(ended.err.contains("No space left") && ended.err.contains("space and quota"), "{}", ended.err);
     succeeded(&job.cleanup());
-    assert!(bed.node.processes().is_empty(), "{:?}", bed.node.processes());
+    bed.node.assert_idle("after the cleanup");
 }
 
 #[needs(root, in_each = EACH)]
@@ -241,7 +241,7 @@ fn full_quota(setup: Setup) {
     assert!(ended.err.contains("quota exceeded") && ended.err.contains("space and quota"), "{}", ended.err);
     assert!(!ended.err.contains("No space left"), "{}", ended.err);
     succeeded(&job.cleanup());
-    assert!(bed.node.processes().is_empty(), "{:?}", bed.node.processes());
+    bed.node.assert_idle("after the cleanup");
 }
 
 #[needs(root, in_each = EACH)]
@@ -289,7 +289,7 @@ fn a_hidden_part_of_proc_is_said_with_the_way_out_after_the_engine_has_failed(se
         assert!(ended.err.contains("podman --security-opt unmask=ALL"), "{}", ended.err);
     }
     succeeded(&job.cleanup());
-    assert!(bed.node.processes().is_empty(), "{:?}", bed.node.processes());
+    bed.node.assert_idle("after the cleanup");
 }
 
 #[needs(root, in_each = EACH_AND_PODMAN)]

@@ -15,7 +15,7 @@ impl Bed {
     /// What a job could leave on the host, but its image.
     #[track_caller]
     fn nothing_is_left(&self, when: &str) {
-        assert!(self.node.processes().is_empty(), "{when}: {:?}", self.node.processes());
+        self.node.assert_idle(when);
         assert!(self.node.new_mounts().is_empty(), "{when}: {:?}", self.node.new_mounts());
         let parts = "find /home/nbt_cyn/ci/images /var/tmp/nunbird-41203/images-* -maxdepth 1 -name '.new-*' 2>/dev/null || :";
         let script = format!(

@@ -30,9 +30,11 @@ pub(crate) fn door(world: &World) -> Option<String> {
 pub(crate) fn keepers(world: &World) -> Vec<i32> {
     let Some(name) = door(world) else { return Vec::new() };
     let unix = fs::read_to_string("/proc/net/unix").expect("sockets");
-    let inode =
-        unix.lines().find(|line| line.ends_with(&name)).and_then(|line| line.split_whitespace().nth(6));
-    let link = format!("socket:[{}]", inode.expect("a socket that somebody listens at"));
+    // That of a connection has the same path: only the flags of a listener are __SO_ACCEPTCON (net/unix/af_unix.c).
+    let listens = |words: &[&str]| words.get(3) == Some(&"00010000") && words.last() == Some(&name.as_str());
+    let mut rows = unix.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let inode = rows.find_map(|words| listens(&words).then(|| words[6].to_owned()));
+    let link = format!("socket:[{}]", inode.expect("a socket that a process listens at"));
     let holds = |pid: &i32| {
         let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         fds.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|target| target == Path::new(&link))
