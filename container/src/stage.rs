@@ -33,6 +33,9 @@ use std::time::Duration;
 const LONGEST_RECORD: u64 = 4096;
 /// Time to end what is in a container, and to remove it.
 const END: Duration = Duration::from_secs(120);
+/// How often a script is written again that another cleanup has taken away, and the pause before.
+const ATTEMPTS: usize = 5;
+const PAUSE: Duration = Duration::from_millis(100);
 /// Time to look what a host lacks.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -332,16 +335,29 @@ fn run(handover: &Handover, container: &Container, verb: &str) -> Result<(), Sta
         grace: 0,
         allocation: None,
     };
-    let script = Script::write(&outer)?;
     let failed = |cause: &dyn std::fmt::Display| {
         let what = format!("cannot {verb} the job's container");
         StageError::new(&what, cause, "report it to the administrators")
     };
     let words = [verb.to_owned()];
-    match call(&script.path, &words, &base_environment(), END, None).map_err(|e| failed(&e))? {
-        Called::Ended(output) if output.status.is_some_and(|status| status.success()) => Ok(()),
-        Called::Ended(output) => Err(failed(&crate::pull::said(&output))),
-        Called::Late | Called::Cancelled => Err(failed(&format!("it took more than {} s", END.as_secs()))),
+    let mut attempts = ATTEMPTS;
+    loop {
+        let script = Script::write(&outer)?;
+        match call(&script.path, &words, &base_environment(), END, None).map_err(|e| failed(&e))? {
+            Called::Ended(output) if output.status.is_some_and(|status| status.success()) => return Ok(()),
+            // A cleanup whose runner was killed goes on, and takes the directory away when nothing of the container is left.
+            Called::Ended(_) if attempts > 0 && !script.path.exists() => {
+                attempts -= 1;
+                std::thread::sleep(PAUSE);
+                if directory(handover, &container.directory, false)?.is_none() {
+                    return Ok(());
+                }
+            }
+            Called::Ended(output) => return Err(failed(&crate::pull::said(&output))),
+            Called::Late | Called::Cancelled => {
+                return Err(failed(&format!("it took more than {} s", END.as_secs())));
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use nunbird_skip::needs;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// With short waits.
@@ -90,6 +91,32 @@ fn the_outer_script_needs_nothing_of_nunbird(ids: AccountIds) {
     assert!(alone(&world, "destroy", "").status.success());
     assert_code(&world.cleanup(), 0);
     assert_eq!(left(&world), Vec::<String>::new());
+}
+
+/// A cleanup whose runner was killed goes on, and another one comes: each takes away what the other one has written.
+#[needs(root)]
+fn a_cleanup_whose_script_another_one_takes_away_writes_it_again() {
+    let mut world = prepared(AccountIds::Many);
+    let directory = container(&mut world).directory.clone();
+    let outer = directory.join("outer");
+    fs::remove_file(&outer).expect("a script");
+    let cleaned = AtomicBool::new(false);
+    let (output, taken) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let mut taken = 0;
+            while taken < 3 && !cleaned.load(Ordering::Relaxed) {
+                taken += usize::from(fs::remove_file(&outer).is_ok());
+            }
+            taken
+        });
+        let output = world.cleanup();
+        cleaned.store(true, Ordering::Relaxed);
+        (output, other.join().expect("the other one"))
+    });
+    assert_code(&output, 0);
+    assert!(taken > 0, "the script was never there");
+    assert!(!directory.exists());
+    assert_eq!(left(&world), Vec::<String>::new(), "{}", err(&output));
 }
 
 #[needs(root)]
