@@ -17,17 +17,20 @@ use crate::runner::of_runner;
 use crate::save;
 use crate::services;
 use crate::trouble::printable;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use nunbird_handover::{Container, Handover};
 use nunbird_stage::StageError;
 use nunbird_stage::small_files::{self, directory};
 use nunbird_stage::words::lines;
 use nunbird_sys::random;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The longest record, in bytes.
 const LONGEST_RECORD: u64 = 4096;
@@ -36,6 +39,8 @@ const END: Duration = Duration::from_secs(120);
 /// How often a script is written again that another cleanup has taken away, and the pause before.
 const ATTEMPTS: usize = 5;
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long another cleanup of the same job is waited for.
+const LOCKED: Duration = Duration::from_secs(30);
 /// Time to look what a host lacks.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -259,6 +264,7 @@ pub fn destroy(
     if directory(handover, &container.directory, false)?.is_none() {
         return Ok(());
     }
+    let _alone = lock(container);
     let runner = of_runner(container);
     let removed = runner.iter().chain([container]).map(|one| remove_one(handover, one, &kill));
     // Each is tried, whatever becomes of the other.
@@ -271,6 +277,23 @@ pub fn destroy(
         nunbird_stage::trees::remove_tree(&parent, name)?;
     }
     Ok(())
+}
+
+/// One cleanup at a time: that of a killed `nunbird-auth` goes on while the next one begins, and two of them would remove what the other
+/// one uses. None where locks do not work; and a process of the account that holds it keeps no cleanup from its work.
+fn lock(container: &Container) -> Option<Flock<File>> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(O_NOFOLLOW | O_NONBLOCK);
+    let mut file = options.open(container.directory.join("removal")).ok()?;
+    let end = Instant::now() + LOCKED;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            Err((file, Errno::EWOULDBLOCK)) if Instant::now() < end => file,
+            Err(_) => return None,
+        };
+        std::thread::sleep(PAUSE);
+    }
 }
 
 fn remove_one(

@@ -120,6 +120,25 @@ fn a_cleanup_whose_script_another_one_takes_away_writes_it_again() {
 }
 
 #[needs(root)]
+fn one_cleanup_waits_for_another_one_of_its_job() {
+    let mut world = prepared(AccountIds::Many);
+    let directory = container(&mut world).directory.clone();
+    let other = fs::File::create(directory.join("removal")).expect("a file");
+    fs::set_permissions(directory.join("removal"), fs::Permissions::from_mode(0o666)).expect("a mode");
+    other.lock().expect("a lock");
+    let output = std::thread::scope(|scope| {
+        let cleanup = scope.spawn(|| world.cleanup());
+        std::thread::sleep(Duration::from_secs(3));
+        assert!(!cleanup.is_finished() && directory.join("outer").exists());
+        other.unlock().expect("unlocked");
+        cleanup.join().expect("a cleanup")
+    });
+    assert_code(&output, 0);
+    assert!(!directory.exists());
+    assert_eq!(left(&world), Vec::<String>::new(), "{}", err(&output));
+}
+
+#[needs(root)]
 fn cleanup_without_a_prepare_and_after_a_half_one_is_fine() {
     let mut world = world(AccountIds::Many);
     assert_code(&world.cleanup(), 0);
