@@ -25,6 +25,7 @@ pub mod fake;
 pub mod groups;
 pub mod host;
 pub mod issuer;
+pub mod process;
 pub mod proxy;
 pub mod records;
 pub mod runner;

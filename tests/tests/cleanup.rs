@@ -2,6 +2,7 @@
 //! host, another job.
 
 use nunbird_tests::needs;
+use nunbird_tests::process::runs;
 use nunbird_tests::records;
 use nunbird_tests::world::{Exit, Privilege, World};
 use std::fs;
@@ -20,11 +21,6 @@ fn daemon(file: &str) -> String {
         "setsid sh -c 'echo $$ >{file}.new; mv {file}.new {file}; exec sleep 300' </dev/null >/dev/null 2>&1 &\n\
          while [ ! -s {file} ]; do sleep 0.02; done"
     )
-}
-
-fn runs(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
 }
 
 fn pid(world: &World, file: &str) -> String {

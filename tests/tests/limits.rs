@@ -3,6 +3,7 @@
 //! This process enters cgroups of its own, below which `nunbird-auth` makes those of jobs; so
 //! everything is in one test.
 
+use nunbird_tests::process::runs;
 use nunbird_tests::records;
 use nunbird_tests::world::{Exit, Privilege, World};
 use nunbird_tests::{Groups, Job, needs, skip};
@@ -116,7 +117,7 @@ fn limits_hold_in_every_stage(groups: &Groups, privilege: Privilege) {
     assert!(Path::new("/proc").join(&pid).exists(), "it left the session, and its mark");
     let cleanup = session.cleanup();
     assert_eq!(cleanup.exit, Exit::Code(0), "{privilege:?} {} {:?}", cleanup.log, world.audit().last());
-    assert!(!is_running(&pid), "{privilege:?}");
+    assert!(!runs(&pid), "{privilege:?}");
     assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
     let ended = world.audit().into_iter().rfind(|event| event["outcome"] == "stage-ended").expect("an event");
     assert_eq!(ended["oom_kills"], 1, "{ended}");
@@ -344,11 +345,6 @@ fn more_than_the_service_has_is_refused(groups: &Groups) {
     fs::write(own.join("cpu.cfs_quota_us"), "-1").expect("as before");
 }
 
-fn is_running(pid: &str) -> bool {
-    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
-    stat.is_ok_and(|stat| !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
-}
-
 /// A process in the job's group that carries no mark of the job, by its number.
 fn unmarked(session: &mut nunbird_tests::runner::Session<'_>) -> String {
     let left = "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 &\n\
@@ -367,7 +363,7 @@ fn a_clean_up_whose_decider_ends_at_once_ends_the_group(groups: &Groups) {
     let cleanup = session.cleanup();
     assert_eq!(cleanup.exit, Exit::Code(2), "{}", cleanup.log);
     assert!(cleanup.log.contains("[decider]"), "{}", cleanup.log);
-    assert!(!is_running(&pid) && groups.jobs().is_empty(), "{}", cleanup.log);
+    assert!(!runs(&pid) && groups.jobs().is_empty(), "{}", cleanup.log);
     assert_eq!(world.records().len(), 1, "no launcher has cleared anything away");
     world.give_back_decider();
     let cleanup = session.cleanup();
@@ -387,8 +383,8 @@ fn after_a_restart_of_the_host_a_group_of_the_records_name_is_another_jobs(group
     records::change(&record, |record| record.boot_id = "00000000-0000-4000-8000-000000000000".to_owned());
     let cleanup = session.cleanup();
     assert!(cleanup.succeeded() && world.records().is_empty(), "{}", cleanup.log);
-    assert!(is_running(&pid) && !groups.jobs().is_empty(), "{}", cleanup.log);
+    assert!(runs(&pid) && !groups.jobs().is_empty(), "{}", cleanup.log);
     fs::write(&record, nunbird_wire::Message::to_bytes(&before)).expect("a record");
     let cleanup = session.cleanup();
-    assert!(cleanup.succeeded() && !is_running(&pid) && groups.jobs().is_empty(), "{}", cleanup.log);
+    assert!(cleanup.succeeded() && !runs(&pid) && groups.jobs().is_empty(), "{}", cleanup.log);
 }

@@ -6,6 +6,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nunbird_messages::Runner;
+use nunbird_tests::process;
 use nunbird_tests::records;
 use nunbird_tests::runner::{Session, StageOutcome};
 use nunbird_tests::world::enter::Mount;
@@ -55,8 +56,7 @@ fn wait_for(what: &str, mut come: impl FnMut() -> bool) {
 }
 
 fn runs(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
+    process::runs(&pid.to_string())
 }
 
 fn number(file: &Path) -> Option<i32> {

@@ -6,6 +6,7 @@
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use nunbird_tests::process::runs;
 use nunbird_tests::records;
 use nunbird_tests::runner::Session;
 use nunbird_tests::{Groups, Privilege, World, needs, skip};
@@ -66,11 +67,6 @@ fn with_daemon(session: &mut Session<'_>) -> String {
     session.run_text("build_script", DAEMON).stdout.trim().to_owned()
 }
 
-fn is_running(pid: &str) -> bool {
-    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
-    stat.is_ok_and(|stat| !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
-}
-
 /// The job's groups by a part of their name.
 fn named(groups: &Groups, part: &str) -> Vec<PathBuf> {
     groups.jobs().into_iter().filter(|path| path.to_string_lossy().contains(part)).collect()
@@ -118,18 +114,18 @@ fn what_no_record_has_goes_and_what_one_has_stays(groups: &Groups) {
 
     let dry = swept(&world, &["--dry-run"]);
     assert_eq!(dry.len(), 1, "{dry:?}");
-    assert_eq!((dry[0].0.as_str(), is_running(&gone)), ("would remove", true));
+    assert_eq!((dry[0].0.as_str(), runs(&gone)), ("would remove", true));
     assert_eq!(swept_by(&world, "nbt_runner", &[]), [], "groups that are root's are root's to judge");
     let done = swept(&world, &[]);
     assert_eq!(done.len(), 1, "{done:?}");
     assert_eq!(done[0].0, "removed", "{done:?}");
     assert!(strays.contains(&done[0].1) && done[0].2.contains("1 processes of it were ended"), "{done:?}");
-    assert!(!is_running(&gone) && is_running(&stays));
+    assert!(!runs(&gone) && runs(&stays));
     assert!(strays.iter().all(|path| !path.exists()));
     assert!(others.iter().all(|path| path.exists()));
     assert!(kept.run_text("build_script", "true").succeeded(), "its limits are in force");
     assert_eq!(swept(&world, &[]), []);
-    assert!(kept.cleanup().succeeded() && !is_running(&stays));
+    assert!(kept.cleanup().succeeded() && !runs(&stays));
     others.iter().for_each(|other| fs::remove_dir(other).expect("a group"));
 }
 
@@ -144,11 +140,11 @@ fn a_group_is_found_by_the_runners_own_processes_of_this_machine(groups: &Groups
     // No record leads to it, nor does a runner that has another machine's records.
     let _other = Runner::start(&elsewhere);
     assert_eq!(swept(&world, &[]), []);
-    assert!(is_running(&daemon));
+    assert!(runs(&daemon));
     let _own = Runner::start(&world);
     let done = swept(&world, &[]);
     assert!(done.len() == 1 && done[0].0 == "removed", "{done:?}");
-    assert!(!is_running(&daemon) && groups.jobs().is_empty());
+    assert!(!runs(&daemon) && groups.jobs().is_empty());
 }
 
 /// First step by step, with this test in place of `config`, then with the real program.
@@ -205,9 +201,9 @@ fn a_record_that_cannot_be_read_may_have_any_group(groups: &Groups) {
     fs::write(&record, other).expect("a record");
     let done = swept(&world, &[]);
     assert!(done.len() == 1 && done[0].0 == "kept" && done[0].2.contains("which cannot be read"), "{done:?}");
-    assert!(is_running(&daemon) && !groups.jobs().is_empty());
+    assert!(runs(&daemon) && !groups.jobs().is_empty());
     fs::write(&record, &text).expect("a record");
-    assert!(session.cleanup().succeeded() && !is_running(&daemon));
+    assert!(session.cleanup().succeeded() && !runs(&daemon));
 }
 
 /// What a record keeps of its group comes from nunbird-limits, which may have had the runner's rights.
@@ -231,10 +227,10 @@ fn a_record_whose_group_cannot_be_read_keeps_that_group_and_no_other(groups: &Gr
     assert_eq!((of("removed").len(), of("failed").len(), done.len()), (1, 1, 2), "{done:?}");
     assert!(of("failed")[0].1.ends_with(record.file_name().expect("a name")), "{done:?}");
     assert_eq!(of("failed")[0].2, "its control group cannot be read");
-    assert!(!is_running(&gone) && is_running(&stays), "{done:?}");
+    assert!(!runs(&gone) && runs(&stays), "{done:?}");
     fs::write(&record, &text).expect("a record");
     assert_eq!(swept(&world, &[]), []);
-    assert!(kept.cleanup().succeeded() && !is_running(&stays) && groups.jobs().is_empty());
+    assert!(kept.cleanup().succeeded() && !runs(&stays) && groups.jobs().is_empty());
 }
 
 /// A job's group of version 1 that belongs to the runner's account, as those that are delegated do.
@@ -281,7 +277,7 @@ fn what_the_runners_account_writes_keeps_its_own_groups_alone(groups: &Groups) {
             done.len() == 2 && done.iter().any(|one| one.0 == "removed" && one.1 != own),
             "{way}: {done:?}"
         );
-        assert!(!is_running(&daemon), "{way}");
+        assert!(!runs(&daemon), "{way}");
         if own.exists() {
             fs::remove_dir(own).expect("a group");
         }
@@ -309,7 +305,7 @@ fn groups_below_one_are_reported_at_once_and_hold_up_nothing(groups: &Groups) {
     }
     let shown = |one: &&(String, PathBuf, String)| one.0 == "failed" && one.2.contains("groups below it");
     assert_eq!((done.iter().filter(shown).count(), done.len()), (2, 3), "{done:?}");
-    assert!(!is_running(&daemon) && groups.jobs().is_empty());
+    assert!(!runs(&daemon) && groups.jobs().is_empty());
     assert!(taken < std::time::Duration::from_secs(20), "{taken:?}");
 }
 
@@ -357,7 +353,7 @@ fn what_a_killed_clean_up_left_frozen_is_thawed_by_the_next(groups: &Groups) {
         assert!(cleanup.succeeded(), "{}", cleanup.log);
         reaped.join().expect("its end").expect("a child");
     });
-    assert!(!is_running(&daemon) && !state.exists() && world.records().is_empty());
+    assert!(!runs(&daemon) && !state.exists() && world.records().is_empty());
 }
 
 /// A process that has this file open.

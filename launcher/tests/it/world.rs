@@ -391,6 +391,9 @@ pub(crate) fn assert_code(output: &Output, code: i32) {
 
 /// Whether a process runs; one that has ended and waits to be reaped does not.
 pub(crate) fn runs(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
+    let file = |name: &str| fs::read(format!("/proc/{}/{name}", pid.trim())).unwrap_or_default();
+    let stat = String::from_utf8_lossy(&file("stat")).into_owned();
+    let is_waited_for = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X']));
+    // The memory of one that is about to end is gone, and with it its arguments (proc(5)).
+    !stat.is_empty() && !is_waited_for && !file("cmdline").is_empty()
 }

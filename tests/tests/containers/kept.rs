@@ -78,6 +78,7 @@ fn killed(node: &Node, project: &Project<'_>, words: &str, end: &str) -> String 
         ":; rm -f ../keys ../log; mkfifo ../keys; {program} exec {words} <../keys >../log 2>&1 & pid=$!; exec 7>../keys; \
          echo 'setsid sleep 3226 & echo begun; sleep 3227' >&7; \
          n=0; until grep -q begun ../log; do sleep 0.2; n=$((n+1)); [ $n -lt 300 ] || {{ cat ../log; exit 9; }}; done; \
+         n=0; until [ \"$(pgrep -cfx 'sleep 322[67]')\" -ge 2 ]; do sleep 0.1; n=$((n+1)); [ $n -lt 300 ] || exit 9; done; \
          launcher=$(ps -o pid= --ppid $pid | tr -d ' '); {end}; exec 7>&-; \
          n=0; while grep -q '^State:.[RSD]' /proc/$pid/status 2>/dev/null || grep -q '^State:.[RSD]' /proc/$launcher/status 2>/dev/null; do \
          sleep 0.1; n=$((n+1)); [ $n -lt 600 ] || exit 9; done; cat ../log"

@@ -6,6 +6,7 @@ mod records;
 
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
+pub(crate) use nunbird_tests::process::runs;
 use nunbird_tests::runner::Session;
 use nunbird_tests::world::{Finished, Privilege, World};
 use serde_json::Value;
@@ -47,11 +48,6 @@ pub(crate) fn items(finished: &Finished) -> Vec<(String, String, String)> {
 pub(crate) fn action<'i>(items: &'i [(String, String, String)], name: &str) -> &'i str {
     let found = items.iter().find(|item| item.0 == name);
     found.map_or("not looked at", |item| item.1.as_str())
-}
-
-pub(crate) fn runs(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
 }
 
 /// A job whose runner is gone: a daemon, a file variable, a record.
