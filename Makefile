@@ -108,13 +108,11 @@ deny: $(TOOLS)/bin/cargo-deny
 TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 
 # Each test program is in one of the two rows (tests/tests/ci.rs sees to it), which take the same time. The programs with tests of their
-# own by name: --bins would link all others with a test harness once more. The world comes last, when the other row is at its end, with
-# twice the threads, because a processor has little to do in it.
+# own by name: --bins would link all others with a test harness once more.
 TESTED = $(addprefix --bin ,nunbird-auth nunbird-benches nunbird-decide nunbird-machine nunbird-session nunbirdctl)
 define FIRST_ROW
-$(CARGO) test --locked --workspace --no-fail-fast --lib $(TESTED) --test it --test alone --test corpora --test gate --test inspection --test lines --test signals --test cgroup --test batch --test hosts
+$(CARGO) test --locked --workspace --no-fail-fast --lib $(TESTED) --test it --test alone --test corpora --test gate --test inspection --test lines --test signals --test cgroup --test world --test batch --test hosts
 $(CARGO) test --locked --workspace --no-fail-fast --doc
-RUST_TEST_THREADS=$$((2 * RUST_TEST_THREADS)) $(CARGO) test --locked --workspace --no-fail-fast --test world
 endef
 define SECOND_ROW
 $(CARGO) test --locked --workspace --no-fail-fast --test containers --test compliance
